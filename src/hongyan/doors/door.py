@@ -1,0 +1,130 @@
+"""One process's way in: what every route needs, in one value, and the loops that serve it.
+
+Entry points: build(), Door.run(). Requests are answered without being logged; refusals and errors are, a few a
+second, without numbers, texts or query strings.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from hongyan import db
+from hongyan.doors.auth import Gate, Snapshots
+from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
+from hongyan.doors.nonces import Nonces
+from hongyan.doors.rates import Rates
+from hongyan.settings import Settings
+from hongyan.vault import Vault
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.way.accept import Done, Draft, Idempotency
+from hongyan.way.snapshot import Key, Network
+
+log = structlog.get_logger()
+
+LOGGED_PER_S_MAX: Final = 20
+SWEEP_GAP_S: Final = 1.0
+ADMIT_WAIT_S: Final = 15.0  # longer than each step of admission may take
+
+
+class Accepts(Protocol):
+    """Who takes messages in (way.accept.Acceptor)."""
+
+    def offer(
+        self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None, done: Done
+    ) -> None: ...
+
+
+class Swept(Protocol):
+    """A connection that is looked at now and then."""
+
+    def sweep(self, now_s: float) -> None: ...
+
+
+class Door:
+    """Everything a route may use. run() must run beside the server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        snapshots: Snapshots,
+        database: db.Database,
+        vault: Vault,
+        acceptor: Accepts,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
+        self.settings = settings
+        self.snapshots = snapshots
+        self.database = database
+        self.vault = vault
+        self.acceptor = acceptor
+        self._nonces = Nonces(database)
+        self._rates = Rates(database)
+        self.gate = Gate(snapshots, self._nonces, self._rates, settings.clock_skew_s, trusted_proxies)
+        self.ids = RequestIds()
+        self.connections: set[Swept] = set()
+        self.answers: Counter[str] = Counter()  # how many by public code, since the start
+        self._second = 0
+        self._logged = 0
+
+    async def run(self) -> None:
+        """Store nonces, fetch rates and close idle connections, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._nonces.run())
+            group.create_task(self._rates.run())
+            group.create_task(self._sweep())
+
+    async def caller(self, asked: Asked) -> Key:
+        """Return the key that asks, or raise the refusal: Gate.admit() for those who can wait."""
+        heard: asyncio.Future[Key | Refusal] = asyncio.get_running_loop().create_future()
+
+        def admitted(outcome: Key | Refusal) -> None:
+            if not heard.done():
+                heard.set_result(outcome)
+
+        self.gate.admit(asked, admitted)
+        async with asyncio.timeout(ADMIT_WAIT_S):
+            outcome = await heard
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    def refuse(self, asked: Asked, refusal: Refusal, *, allow: str = "") -> Answer:
+        """Answer a refusal, count it and log it."""
+        answer = refused(asked, refusal, allow=allow)
+        self.answers[refusal.code.value.name] += 1
+        if self._may_log():
+            log.info(
+                "door.refused",
+                refusal=refusal.code.value.name,
+                method=asked.method.decode("latin-1"),
+                path=asked.path[:200].decode("latin-1"),
+                request_id=asked.request_id,
+            )
+        return answer
+
+    def broken(self, asked: Asked, error: BaseException) -> Answer:
+        """Answer for a fault of ours: 500, nothing of it told to the caller, all of it logged."""
+        log.error("door.failed", request_id=asked.request_id, exc_info=error)
+        code = Code.SYSTEM_BUSY if isinstance(error, db.Unavailable) else Code.SYSTEM_ERROR
+        self.answers[code.value.name] += 1
+        return refused(asked, Refusal(code, retry_after_s=1.0 if code is Code.SYSTEM_BUSY else None))
+
+    def _may_log(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._logged > LOGGED_PER_S_MAX:
+                log.info("door.not_logged", refusals=self._logged - LOGGED_PER_S_MAX)
+            self._second, self._logged = second, 0
+        self._logged += 1
+        return self._logged <= LOGGED_PER_S_MAX
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_GAP_S)
+            for connection in tuple(self.connections):
+                connection.sweep(loop.time())

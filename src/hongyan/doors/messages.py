@@ -1,0 +1,275 @@
+"""Messages: take one, take many, look one up, search, cancel.
+
+Entry points: one() and batch(), which answer by a callback because they are the hot routes (hot.py calls them
+straight from the socket, http.py from its router); find(), search(), cancel(). The bounds of every field of the
+public API stand here, in the types, so that the decoder checks them and the OpenAPI document shows them.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hongyan.doors import exchange
+from hongyan.doors.door import Door
+from hongyan.doors.exchange import Answer, Asked, Then
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import Purpose
+from hongyan.way.accept import Accepted, Draft, Idempotency, Outcome
+from hongyan.way.snapshot import Key
+
+# ─── what may be asked ────────────────────────────────────────────────────────────────────────────────────
+
+BATCH_MAX: Final = 1_000
+TEXT_CHARACTERS_MAX: Final = (
+    2_000  # above every counting limit of way/guard.py, which gives the exact refusal
+)
+_PLAIN: Final = r"^[^\u0000-\u001f\u007f]*$"  # no control characters
+
+Number = Annotated[
+    str, Meta(min_length=1, max_length=40, description="E.164 (+8613…) or the mainland's national form")
+]
+Name = Annotated[str, Meta(max_length=64)]
+Reference = Annotated[
+    str, Meta(max_length=64, pattern=_PLAIN, description="Yours; returned and searchable, need not be unique")
+]
+Value = Annotated[str, Meta(max_length=1_000)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Params = Annotated[dict[Annotated[str, Meta(max_length=25)], Value], Meta(max_length=50)]
+
+
+class AskedMessage(Draft, frozen=True, forbid_unknown_fields=True):
+    """One message as a program asks for it: a template with its variables, or free text where the key may."""
+
+    to: Number
+    signature: Annotated[
+        Name, Meta(description="The approved name, without 【】; empty: the template's own")
+    ] = ""
+    template: Annotated[Name, Meta(description="The template's code")] = ""
+    params: Params = {}
+    text: Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)] = ""
+    purpose: Purpose | None = None
+    send_at: (
+        Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset; not before then")] | None
+    ) = None
+    validity_s: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
+    reference: Reference = ""
+    extension: Annotated[
+        str, Meta(max_length=12, pattern="^[0-9]*$", description="Digits after our number")
+    ] = ""
+
+
+class AskedBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Many messages, each with its own parameters and its own outcome."""
+
+    messages: Annotated[list[AskedMessage], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class _RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch read loosely, so that one malformed message does not fail the others."""
+
+    messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+# ─── what is answered ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Promised(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """An accepted message: stored durably, charged, and about to be tried. Prices are millionths."""
+
+    id: uuid.UUID
+    status: Literal["accepted"]
+    parts: int
+    price_micro: int
+    currency: str
+    reference: str
+    send_at: datetime | None = None  # when it will leave, where that is not now
+
+
+class BatchLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of one message of a batch: `id` where it was accepted, `code` says why where it was not."""
+
+    index: int
+    code: str
+    message: str
+    id: uuid.UUID | None = None
+    status: Literal["accepted"] | None = None
+    parts: int = 0
+    price_micro: int | None = None
+    currency: str = ""
+    reference: str = ""
+    send_at: datetime | None = None
+    retry_after: int = 0
+    detail: dict[str, Any] = {}
+
+
+class BatchPromised(msgspec.Struct, frozen=True):
+    """What became of a batch; `items` has one line for each message asked for, in order."""
+
+    accepted: int
+    refused: int
+    items: list[BatchLine]
+
+
+# ─── the hot routes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def one(door: Door, asked: Asked, then: Then) -> None:
+    """Answer POST /v1/messages; `then` is called once, after the commit. 202 means fsynced."""
+    door.gate.admit(asked, partial(_one_admitted, door, asked, then))
+
+
+def _one_admitted(door: Door, asked: Asked, then: Then, key: Key | Refusal) -> None:
+    if isinstance(key, Refusal):
+        then(door.refuse(asked, key))
+        return
+    try:
+        draft = exchange.read(asked.body, _ONE)
+        idempotency = idempotency_of(asked) if asked.idempotency_key else None
+    except Refusal as refusal:
+        then(door.refuse(asked, refusal))
+        return
+    door.acceptor.offer(key, (draft,), idempotency, partial(_one_done, door, asked, then, key, draft))
+
+
+def _one_done(
+    door: Door, asked: Asked, then: Then, key: Key, draft: Draft, outcomes: Sequence[Outcome]
+) -> None:
+    outcome = outcomes[0]
+    if isinstance(outcome, Refusal):
+        then(door.refuse(asked, outcome))
+        return
+    promised = Promised(
+        outcome.id,
+        "accepted",
+        outcome.parts,
+        outcome.price_micro,
+        key.tenant.currency,
+        draft.reference,
+        outcome.send_at,
+    )
+    then(exchange.answered(asked, promised, 202))
+
+
+def batch(door: Door, asked: Asked, then: Then) -> None:
+    """Answer POST /v1/messages/batch; `then` is called once, after the commit of all that were accepted."""
+    door.gate.admit(asked, partial(_batch_admitted, door, asked, then))
+
+
+def _batch_admitted(door: Door, asked: Asked, then: Then, key: Key | Refusal) -> None:
+    if isinstance(key, Refusal):
+        then(door.refuse(asked, key))
+        return
+    try:
+        drafts = _read_batch(asked.body)
+        idempotency = idempotency_of(asked) if asked.idempotency_key else None
+    except Refusal as refusal:
+        then(door.refuse(asked, refusal))
+        return
+    good = [draft for draft in drafts if not isinstance(draft, Refusal)]
+    done = partial(_batch_done, door, asked, then, key, drafts)
+    if good:
+        door.acceptor.offer(key, good, idempotency, done)
+    else:
+        done(())
+
+
+def _read_batch(body: bytes) -> Sequence[Draft | Refusal]:
+    try:
+        return _BATCH.decode(body).messages
+    except (ValueError, RecursionError):
+        raw = exchange.read(body, _RAW)  # raises where it is the batch that is wrong
+    return [_read_line(index, octets) for index, octets in enumerate(raw.messages)]
+
+
+def _read_line(index: int, octets: msgspec.Raw) -> Draft | Refusal:
+    try:
+        return _ONE.decode(octets)
+    except msgspec.ValidationError as error:
+        return exchange.mistake(str(error), f"$.messages[{index}]")
+
+
+def _batch_done(
+    door: Door,
+    asked: Asked,
+    then: Then,
+    key: Key,
+    drafts: Sequence[Draft | Refusal],
+    outcomes: Sequence[Outcome],
+) -> None:
+    if outcomes and all(isinstance(one, Refusal) and one.code in _WHOLE for one in outcomes):
+        assert isinstance(outcomes[0], Refusal)
+        then(door.refuse(asked, outcomes[0]))
+        return
+    rest = iter(outcomes)
+    lines = []
+    for index, draft in enumerate(drafts):
+        if isinstance(draft, Refusal):
+            lines.append(_refused_line(index, draft, "", asked))
+            continue
+        outcome = next(rest)
+        if isinstance(outcome, Refusal):
+            lines.append(_refused_line(index, outcome, draft.reference, asked))
+        else:
+            lines.append(_accepted_line(index, outcome, draft.reference, key, asked))
+    accepted = sum(line.id is not None for line in lines)
+    then(exchange.answered(asked, BatchPromised(accepted, len(lines) - accepted, lines)))
+
+
+def _accepted_line(index: int, outcome: Accepted, reference: str, key: Key, asked: Asked) -> BatchLine:
+    return BatchLine(
+        index=index,
+        code="OK",
+        message=exchange.message_of(Code.OK, asked.accept_language),
+        id=outcome.id,
+        status="accepted",
+        parts=outcome.parts,
+        price_micro=outcome.price_micro,
+        currency=key.tenant.currency,
+        reference=reference,
+        send_at=outcome.send_at,
+    )
+
+
+def _refused_line(index: int, refusal: Refusal, reference: str, asked: Asked) -> BatchLine:
+    return BatchLine(
+        index=index,
+        code=refusal.code.value.name,
+        message=exchange.message_of(refusal.code, asked.accept_language),
+        reference=reference,
+        retry_after=exchange.seconds(refusal.retry_after_s),
+        detail=refusal.detail,
+    )
+
+
+# Refusals of a whole request, which the acceptor gives as the outcome of each of its messages.
+_WHOLE: Final = frozenset({Code.REQUEST_IDEMPOTENCY_CONFLICT, Code.SYSTEM_BUSY, Code.SYSTEM_ERROR})
+_IDEMPOTENCY_KEY: Final = re.compile(rb"[!-~]{1,255}")
+HASH_OCTETS: Final = 16
+
+
+def idempotency_of(asked: Asked) -> Idempotency:
+    """Return the hashes that stand for an Idempotency-Key and for what was asked under it."""
+    if _IDEMPOTENCY_KEY.fullmatch(asked.idempotency_key) is None:
+        raise Refusal(
+            Code.REQUEST_INVALID_PARAMETER,
+            parameter="Idempotency-Key",
+            reason="1 to 255 visible ASCII characters",
+        )
+    body = blake2b(asked.method + b" " + asked.path + b"\n", digest_size=HASH_OCTETS)
+    body.update(asked.body)
+    return Idempotency(blake2b(asked.idempotency_key, digest_size=HASH_OCTETS).digest(), body.digest())
+
+
+HOT: Final[dict[bytes, Callable[[Door, Asked, Then], None]]] = {
+    b"/v1/messages": one,
+    b"/v1/messages/batch": batch,
+}
+_ONE: Final = msgspec.json.Decoder(AskedMessage)
+_BATCH: Final = msgspec.json.Decoder(AskedBatch)
+_RAW: Final = msgspec.json.Decoder(_RawBatch)

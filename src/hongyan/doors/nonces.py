@@ -1,0 +1,77 @@
+"""Nonces: each may be used once, across processes and restarts.
+
+Writes: nonce. Entry point: Nonces.use(). Rows may be pruned once `until` is past: by then the request's
+timestamp is refused without them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, LiteralString
+
+import msgspec
+
+from hongyan import db
+from hongyan.doors.gather import Gatherer
+from hongyan.vocab.errors import Code, Refusal
+
+MARGIN_S: Final = 60.0  # between the clocks of several door machines
+RETRY_AFTER_S: Final = 1.0
+
+Heard = Callable[[Refusal | None], None]
+
+
+class Nonces:
+    """The nonces this process was shown; run() stores them in batches."""
+
+    def __init__(self, database: db.Database) -> None:
+        self._database = database
+        self._gatherer = Gatherer[_Use]("nonces", self._keep, _lost)
+        self.run = self._gatherer.run
+
+    def use(self, key_id: int, nonce: bytes, stale_at_s: float, heard: Heard) -> None:
+        """Claim a nonce for a key; `heard` gets None, or the refusal: used before, or busy.
+
+        `stale_at_s` (Unix seconds) is when the request that carried it is too old anyway.
+        """
+        if not self._gatherer.add(_Use((key_id, nonce), stale_at_s + MARGIN_S, heard)):
+            heard(busy())
+
+    async def _keep(self, batch: Sequence["_Use"]) -> None:
+        first: dict[tuple[int, bytes], _Use] = {}
+        for use in batch:
+            if first.setdefault(use.row, use) is not use:
+                use.heard(Refusal(Code.AUTH_NONCE_USED))
+        # In key order, so that two doors with the same nonces wait for each other instead of deadlocking.
+        rows = sorted(first)
+        kept = await self._database.fetch(
+            USE_SQL,
+            [key for key, _ in rows],
+            [nonce for _, nonce in rows],
+            [first[row].until_s for row in rows],
+        )
+        new = {(row["key_id"], row["nonce"]) for row in kept}
+        for row, use in first.items():
+            use.heard(None if row in new else Refusal(Code.AUTH_NONCE_USED))
+
+
+USE_SQL: LiteralString = """
+INSERT INTO nonce (key_id, nonce, until)
+SELECT key_id, nonce, to_timestamp(until_s) FROM unnest($1::int[], $2::bytea[], $3::float8[]) u(key_id, nonce, until_s)
+    ON CONFLICT DO NOTHING
+RETURNING key_id, nonce
+"""
+
+
+def busy() -> Refusal:
+    """Return the refusal of a door that cannot answer in time."""
+    return Refusal(Code.SYSTEM_BUSY, retry_after_s=RETRY_AFTER_S)
+
+
+class _Use(msgspec.Struct, frozen=True):
+    row: tuple[int, bytes]
+    until_s: float
+    heard: Heard
+
+
+def _lost(batch: Sequence[_Use]) -> None:
+    for use in batch:
+        use.heard(busy())

@@ -1,0 +1,95 @@
+"""Look messages up: one with its whole story, many by what is known of them; take one back.
+
+Entry points: find(), search(), cancel(). The reading is way/lookup.py's, the taking back way/submit.py's.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hongyan.doors.door import Door
+from hongyan.doors.exchange import Asked
+from hongyan.doors.question import read_query, said_as
+from hongyan.vocab import phone
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import MessageId, Status
+from hongyan.way import lookup, submit
+from hongyan.way.snapshot import Key
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class AskedSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of the messages looked for; what is not said does not matter."""
+
+    number: Annotated[str, Meta(max_length=40)] | None = None
+    reference: Annotated[str, Meta(max_length=64)] | None = None
+    status: Status | None = None
+    template: Annotated[str, Meta(max_length=64)] | None = None
+    since: Moment | None = msgspec.field(default=None, name="from")
+    until: Moment | None = msgspec.field(default=None, name="to")
+    cursor: Annotated[str, Meta(max_length=128)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """A message that was taken back."""
+
+    id: uuid.UUID
+    status: Literal["cancelled"]
+
+
+async def find(door: Door, key: Key, _asked: Asked, path: Mapping[str, str]) -> lookup.Story:
+    """Tell all that is known of one message."""
+    message_id = _message_id(path)
+    async with door.database.transaction() as tx:
+        story = await lookup.one(tx, door.snapshots.current, door.vault, key.tenant.id, message_id)
+    if story is None:
+        raise Refusal(Code.REQUEST_NOT_FOUND)
+    return story
+
+
+async def search(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> lookup.Page:
+    """List messages, the newest first."""
+    wanted = read_query(asked.query, AskedSearch)
+    question = lookup.Question(
+        number=_e164(wanted.number),
+        reference=wanted.reference,
+        status=wanted.status,
+        template=wanted.template,
+        created_from=wanted.since,
+        created_to=wanted.until,
+        cursor=wanted.cursor,
+        limit=wanted.limit,
+    )
+    with said_as({"created_from": "from", "created_to": "to"}):
+        async with door.database.transaction() as tx:
+            return await lookup.search(tx, door.snapshots.current, door.vault, key.tenant.id, question)
+
+
+async def cancel(door: Door, key: Key, _asked: Asked, path: Mapping[str, str]) -> Cancelled:
+    """Take a message back that has not left."""
+    message_id = _message_id(path)
+    await submit.cancel(door.database, key.tenant.id, message_id)
+    return Cancelled(message_id, "cancelled")
+
+
+def _e164(number: str | None) -> str | None:
+    if number is None:
+        return None
+    try:
+        # In a query string '+' is a space, and few callers know.
+        return phone.parse(f"+{number[1:]}" if number.startswith(" ") else number).e164
+    except phone.BadNumber as error:
+        raise Refusal(Code.NUMBER_INVALID, reason=error.fault) from error
+
+
+def _message_id(path: Mapping[str, str]) -> MessageId:
+    try:
+        return MessageId(uuid.UUID(path["id"]))
+    except ValueError:
+        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="id", reason="not a UUID") from None

@@ -1,0 +1,122 @@
+"""Environment → one frozen Settings. Every knob has a unit, a default and a reason.
+
+Read once, at start, by read(); nothing else looks at the environment. Secrets are paths, never values,
+but for DATABASE_URL and HONGYAN_MASTER_KEY, which container platforms can only give this way.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """The environment says something that cannot be meant; the text says which variable and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's settings. The variable is HONGYAN_ + the upper-case name, unless metadata names another."""
+
+    # Where things are
+    state_dir: Path = Path("state")  # data, sockets, master key; private to us
+    database_url: str = field(default="", metadata={"variable": "DATABASE_URL"})  # empty: embedded PostgreSQL
+    master_key: str = ""  # 64 hex digits; empty: state_dir/master.key (0600), made on the first start
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    metrics_port: int = 0  # where a gateway without a door serves /metrics; 0: it does not
+    gateway: int = 1  # this gateway's number, 1..999; one process each
+    door: int = 1  # this door's number, 1..999; one process each
+    log_level: str = "info"
+    allow_unsafe_database: bool = False  # "yes" runs on a database that may forget a commit: tests only
+
+    # Accepting
+    body_octets_max: int = 2_000_000  # 1,000 messages of 2,000 octets
+    accept_batch_max: int = 500  # rows in one commit: beyond it PostgreSQL's cost per row no longer falls
+    accept_waiting_max: int = 20_000  # requests waiting for a commit; beyond it 503 rather than a late answer
+    accept_gather_ms: float = 1.5  # wait for company when few requests come; none at load
+    accept_wait_s: float = 10.0  # an answer later than this helps nobody: 503
+    validity_s_default: int = 86_400
+    validity_s_max: int = 259_200  # 3 days: beyond it operators have forgotten the message
+    schedule_s_max: int = 2_592_000  # 30 days ahead
+    text_units_max: int = 500  # signature included; the clouds' limit in the mainland
+    text_units_max_abroad: int = 1_600
+
+    # The queue and the way out
+    memory_waiting_max: int = 20_000  # messages a gateway holds in memory; beyond it they wait in the database
+    claim_batch_max: int = 1_000
+    claim_gap_s: float = 0.2  # how often a gateway looks for due rows when none were announced
+    sweep_gap_s: float = 2.0  # how often it looks for rows of its own that nobody handed over
+    tick_gap_ms: float = 1.0  # between two commits of acks and reports at load
+    tick_gap_idle_ms: float = 10.0  # the same when there is little to commit
+    tick_batch_max: int = 1_000
+    lane_reserve_percent: int = 20  # of rate and window, kept free of promotional messages
+    gateway_dead_s: float = 10.0  # silent for so long: others take its rows
+    stop_wait_s: float = 10.0  # graceful stop: how long answers are waited for
+
+    # Reports and what follows
+    report_wait_s: int = 259_200  # 72 h: then the message is 'unknown'
+    unsure_wait_s: int = 3_600  # how long an unsure part is waited for before it is asked about
+    early_report_keep_s: int = 600
+    late_report_keep_s: int = 604_800  # a report can still correct 'unknown'
+    message_keep_days: int = 180
+    inbound_memory_s: int = 259_200  # 72 h: whom a person answers
+    inbound_join_wait_s: int = 300
+
+    # Notices
+    notice_batch_max: int = 100
+    notice_hold_ms: float = 20.0  # gather company for one POST
+    notice_posts_max: int = 16  # at once, per webhook
+    notice_timeout_s: float = 10.0
+    notice_give_up_s: int = 86_400
+    webhook_pause_after: int = 10  # failures in a row
+    webhook_private_addresses: bool = False  # the operator may allow loopback and private ranges
+
+    # Limits
+    clock_skew_s: int = 300
+    idempotency_keep_s: int = 86_400
+    database_pool_max: int = 8
+
+
+_TRUE = frozenset({"1", "yes", "true", "on"})
+_FALSE = frozenset({"0", "no", "false", "off"})
+
+
+def read(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read Settings from the environment; raises SettingsError naming the variable that is wrong or unknown."""
+    given: dict[str, object] = {}
+    known = set()
+    for knob in fields(Settings):
+        variable = variable_of(knob.name)
+        known.add(variable)
+        if variable in environment:
+            given[knob.name] = _convert(variable, environment[variable], knob.type)
+    unknown = sorted(name for name in environment if name.startswith("HONGYAN_") and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown variable {unknown[0]}; `hongyan check` lists those that exist")
+    return Settings(**given)  # type: ignore[arg-type]  # _convert gave each its own type
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that sets a knob."""
+    for knob in fields(Settings):
+        if knob.name == name:
+            return str(knob.metadata.get("variable", f"HONGYAN_{name.upper()}"))
+    raise KeyError(name)
+
+
+def _convert(variable: str, text: str, kind: object) -> object:
+    try:
+        if kind is bool:
+            word = text.strip().lower()
+            if word not in _TRUE | _FALSE:
+                raise ValueError("say yes or no")
+            return word in _TRUE
+        if kind in (int, float):
+            number = kind(text)
+            if number < 0:
+                raise ValueError("must not be negative")
+            return number
+        return Path(text) if kind is Path else text
+    except ValueError as error:
+        raise SettingsError(f"{variable}={text!r}: {error}") from error

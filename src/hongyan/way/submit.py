@@ -1,0 +1,1004 @@
+"""Claim what is due, pace it, hand each part to its channel, keep the answers: the gateway.
+
+Writes: outbox (owner, leaving), gateway, session_lease, dialect. Entry point: Gateway.
+Messages wait in lanes by purpose, in each lane by tenant (shared by weight) and by what they want of a route, so
+that nobody waits behind a message that only another channel could carry. What upstreams answer goes to the
+ticker (report.py) and is forgotten here only when it is stored there.
+Surprises: rows are born owned by this gateway and handed over in memory; the sweep and the claims are for
+recovery, schedules and backlog. Promotional messages are committed as leaving before their bytes leave.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from hongyan import clock, db
+from hongyan.channels import kinds
+from hongyan.channels.channel import (
+    Ack,
+    Answer,
+    ChannelState,
+    Declined,
+    Inbound,
+    Parcel,
+    Report,
+    Throttled,
+    Unreachable,
+)
+from hongyan.settings import Settings
+from hongyan.vault import Vault
+from hongyan.vocab import phone, text
+from hongyan.vocab.cause import CAUSES, Cause
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId
+from hongyan.way import guard, report, route
+from hongyan.way.decision import Decisions
+from hongyan.way.handover import Handed
+from hongyan.way.line import PROMOTIONAL, Line
+from hongyan.way.measure import Counters
+from hongyan.way.notify import Owed
+from hongyan.way.report import Acked, Dropped, Gone, Heard, Maybe, Outlet, Ticker
+from hongyan.way.snapshot import ChannelRow, Keeper, Snapshot, Tenant
+
+log = structlog.get_logger()
+
+LANES = (0, 1, 2)
+QUANTUM = 8  # messages a tenant of weight 1 sends before the next tenant's turn
+PUMP_IDLE_S = 0.05  # how often waiting messages are looked at when nothing wakes us
+LEASE_S = 6.0
+LEASE_GAP_S = 2.0
+CLAIM_LOW = 1_000  # fewer waiting in a lane than this: claim more
+ORPHAN_AGE_S = 1.5  # a row of ours this old that nobody handed over is swept up
+SWEPT_KEEP_S = 60.0
+STOPPED_MAX = 100_000
+ASK_GAP_S = 1.0
+ASKS_PER_GAP = 5
+STOPPED_TOPIC, QUEUED_TOPIC, CONTROL_TOPIC = "stopped", "queued", "control"
+
+
+class Flight:
+    """A message in memory, from its arrival here until its last answer is stored."""
+
+    __slots__ = ("careful", "channel_id", "decision", "declined", "handed", "left_open", "order", "stream", "total", "why")
+
+    def __init__(self, handed: Handed, order: int) -> None:
+        self.handed = handed
+        self.order = order
+        self.careful = handed.lane == PROMOTIONAL or not handed.resend  # never twice
+        self.stream: _Stream
+        self.channel_id = ChannelId(0)
+        self.decision = 0
+        self.left_open = 0  # parts under way, without an answer
+        self.total = 0  # parts put on the line
+        self.declined: list[Any] = []  # slots of declined parts
+        self.why: Declined | None = None
+
+
+class _Stream:
+    """Messages that want the same of a route, in order."""
+
+    __slots__ = ("decisions", "flights", "ranking", "version", "want", "avoid")
+
+    def __init__(self, want: route.Want, avoid: int) -> None:
+        self.want = want
+        self.avoid = avoid
+        self.flights: deque[Flight] = deque()
+        self.ranking: Sequence[route.Candidate] = ()
+        self.version = 0
+        self.decisions: dict[route.Choice, int] = {}
+
+
+class _Tenant:
+    """A tenant's streams in one lane."""
+
+    __slots__ = ("streams", "weight")
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.streams: dict[tuple[Any, ...], _Stream] = {}
+
+
+class _Sink:
+    """What one channel tells, with its id."""
+
+    def __init__(self, gateway: "Gateway", channel_id: ChannelId) -> None:
+        self._gateway = gateway
+        self._channel_id = channel_id
+
+    def answered(self, answers: Sequence[Answer]) -> None:
+        self._gateway.answered(self._channel_id, answers)
+
+    def reported(self, reports: Sequence[Report]) -> None:
+        self._gateway.reported(self._channel_id, reports)
+
+    def arrived(self, inbound: Sequence[Inbound]) -> None:
+        self._gateway.arrived(self._channel_id, inbound)
+
+    def changed(self, state: ChannelState) -> None:
+        self._gateway.changed(self._channel_id, state)
+
+
+class Gateway:
+    """One per process. take() gets handed-over rows; run() does the rest."""
+
+    def __init__(
+        self,
+        database: db.Database,
+        keeper: Keeper,
+        vault: Vault,
+        settings: Settings,
+        counters: Counters,
+        owe: Callable[[Sequence[Owed]], None],
+        inbound: Callable[[ChannelId, Sequence[Inbound]], None],
+    ) -> None:
+        self._database = database
+        self._keeper = keeper
+        self._vault = vault
+        self._settings = settings
+        self._counters = counters
+        self._inbound = inbound
+        self._number = settings.gateway
+        self.ticker = Ticker(
+            database, keeper, vault, settings, counters,
+            Outlet(self._stored, owe, self._again, self._settled, self._paired, self._other_channel, self._left),
+        )  # fmt: skip
+        self._lines: dict[ChannelId, Line] = {}
+        self._mine: dict[bytes, Flight] = {}
+        self._lanes: tuple[dict[TenantId, _Tenant], ...] = ({}, {}, {})
+        self._waiting = [0, 0, 0]
+        self._order = 0
+        self._swept: dict[bytes, float] = {}
+        self._stopped: dict[tuple[bytes, int], float] = {}
+        self._recheck: list[bytes] = []
+        self._leaving: list[tuple[Flight, Line, list[Parcel]]] = []
+        self._decisions = Decisions()
+        self._dialects: dict[ChannelId, str] = {}  # as stored
+        self._learned: list[tuple[ChannelId, str]] = []
+        self._slots: dict[ChannelId, int] = {}  # sessions we hold
+        self._pumping = False
+        self._claim_wake = asyncio.Event()
+        self._leave_wake = asyncio.Event()
+        self._learn_wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._closing = False
+        self._reference = random.getrandbits(16)  # noqa: S311 - a concatenation reference is no secret
+
+    # ---- in
+
+    @property
+    def socket_name(self) -> str:
+        return f"gateway-{self._number}.sock"
+
+    def waiting(self) -> Sequence[int]:
+        """Return how many messages wait in memory, by lane."""
+        return self._waiting
+
+    def waiting_by_lane(self) -> Mapping[str, float]:
+        return {PURPOSES[lane].value: self._waiting[lane] for lane in LANES}
+
+    def sessions_by_channel(self) -> Mapping[str, float]:
+        return {line.row.name: line.sessions for line in self._lines.values()}
+
+    def take(self, rows: Sequence[Handed]) -> None:
+        """Take over rows that were just committed as ours."""
+        for handed in rows:
+            if handed.id not in self._mine and handed.id not in self._swept and handed.owner == self._number:
+                self._enter(handed)
+        self._pump_soon()
+
+    def _enter(self, handed: Handed) -> None:
+        self._order += 1
+        flight = Flight(handed, self._order)
+        self._mine[handed.id] = flight
+        lane = self._lanes[handed.lane]
+        tenant_id = TenantId(handed.tenant_id)
+        tenant = lane.get(tenant_id)
+        if tenant is None:
+            known = self._keeper.current.tenants.get(tenant_id)
+            tenant = lane[tenant_id] = _Tenant(known.weight if known else 1)
+        key = (handed.country, handed.operator, handed.sandbox, handed.avoid_channel)
+        stream = tenant.streams.get(key)
+        if stream is None:
+            want = route.Want(tenant_id, handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox)
+            stream = tenant.streams[key] = _Stream(want, handed.avoid_channel)
+        flight.stream = stream
+        stream.flights.append(flight)
+        self._waiting[handed.lane] += 1
+
+    # ---- out
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Send what can leave now: higher lanes first, within a lane turn by turn."""
+        self._pumping = False
+        now_s = time.monotonic()
+        for line in self._lines.values():
+            line.blocked_by_pace = False
+            line.flush()
+        for lane in LANES:
+            if self._waiting[lane]:
+                self._pump_lane(lane, now_s)
+        paced = False
+        for line in self._lines.values():
+            line.flush()
+            paced |= line.blocked_by_pace
+        if paced:
+            self._loop.call_later(0.002, self._pump_soon)
+        if self._leaving:
+            self._leave_wake.set()
+
+    def _pump_lane(self, lane: int, now_s: float) -> None:
+        tenants = self._lanes[lane]
+        active = list(tenants.items())
+        while active:
+            still = []
+            for tenant_id, tenant in active:
+                if self._turn(tenant, lane, now_s):
+                    still.append((tenant_id, tenant))
+                elif not tenant.streams:
+                    del tenants[tenant_id]
+            active = still
+        if len(tenants) > 1:  # who came first last time comes last next time
+            first = next(iter(tenants))
+            tenants[first] = tenants.pop(first)
+
+    def _turn(self, tenant: _Tenant, lane: int, now_s: float) -> bool:
+        """Give one tenant its turn; True if it may have another."""
+        left = QUANTUM * tenant.weight
+        for key, stream in list(tenant.streams.items()):
+            while stream.flights and left:
+                if not self._launch(stream, lane, now_s):
+                    break
+                left -= 1
+            if not stream.flights:
+                del tenant.streams[key]
+            if not left:
+                return True
+        return False
+
+    def _launch(self, stream: _Stream, lane: int, now_s: float) -> bool:
+        """Send the first message of a stream, or settle it; False if it has to wait."""
+        flight = stream.flights[0]
+        handed = flight.handed
+        if clock.now_s() >= handed.expires_at_s:
+            self._unqueue(stream, lane)
+            self._drop(flight, Status.EXPIRED, Cause.NOT_SENT, "")
+            return True
+        if self._stopped and (self._vault.phone_index(handed.number), handed.tenant_id) in self._stopped:
+            self._unqueue(stream, lane)
+            self._recheck.append(handed.id)
+            self._claim_wake.set()
+            return True
+        choice = self._choose(stream, lane, now_s)
+        if choice is None:
+            return self._nowhere_else(stream, flight, lane)
+        assert choice.channel_id is not None
+        line = self._lines[choice.channel_id]
+        parcels = self._parcels(flight, line)
+        if parcels is None:
+            return self._does_not_fit(stream, flight, line, lane)
+        self._unqueue(stream, lane)
+        flight.channel_id = choice.channel_id
+        flight.decision = self._decision(stream, choice, handed.attempt)
+        flight.left_open = flight.total = len(parcels)
+        if not parcels:  # an earlier life has sent every part
+            self.ticker.gone(Gone(handed.tenant_id, handed.id))
+        elif flight.careful:
+            line.reserved += len(parcels)
+            self._leaving.append((flight, line, parcels))
+        else:
+            line.put(parcels, lane)
+        return True
+
+    def _unqueue(self, stream: _Stream, lane: int) -> None:
+        stream.flights.popleft()
+        self._waiting[lane] -= 1
+
+    def _choose(self, stream: _Stream, lane: int, now_s: float) -> route.Choice | None:
+        snapshot = self._keeper.current
+        if stream.version != snapshot.version:
+            stream.ranking = route.candidates(stream.want, snapshot, stream.avoid)
+            stream.version = snapshot.version
+            stream.decisions.clear()
+        want = stream.want
+        states = {}
+        for candidate in stream.ranking:
+            line = self._lines.get(candidate.channel_id)
+            if line is not None:
+                health = line.health_of(want.country, want.operator)
+                states[candidate.channel_id] = route.State(line.up, line.up and line.room(lane, now_s) > 0, health)
+        chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
+        choice = route.choose(stream.ranking, states, chance, now_s)
+        return choice if choice.channel_id is not None else None
+
+    def _nowhere_else(self, stream: _Stream, flight: Flight, lane: int) -> bool:
+        """A second attempt with no other channel left ends as the first one did; everything else waits."""
+        if stream.ranking or not stream.avoid:
+            return False
+        self._unqueue(stream, lane)
+        self._recheck.append(flight.handed.id)  # the row knows how the first attempt ended
+        self._claim_wake.set()
+        return True
+
+    def _does_not_fit(self, stream: _Stream, flight: Flight, line: Line, lane: int) -> bool:
+        """This channel would cut the text into another number of parts than was promised and charged."""
+        stream.ranking = [c for c in stream.ranking if c.channel_id != line.row.id]
+        if not stream.ranking:
+            self._unqueue(stream, lane)
+            self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, "parts")
+        return bool(stream.ranking) or True
+
+    def _parcels(self, flight: Flight, line: Line) -> list[Parcel] | None:
+        handed = flight.handed
+        counting = text.Counting.MAINLAND if handed.country == "CN" else text.Counting.INTERNATIONAL
+        parts = line.channel.cut(handed.text, counting)
+        if len(parts) != handed.part_count and not (len(parts) == 1 and parts[0].mode is text.Split.PAYLOAD):
+            return None
+        sender = line.row.access_number + handed.extension
+        validity_s = max(1, int(handed.expires_at_s - clock.now_s()))
+        reference = 0
+        if len(parts) > 1:
+            self._reference = reference = (self._reference + 1) & 0xFFFF
+        return [
+            Parcel(flight, handed.number, sender, part.octets, part.encoding, part.index, part.total, reference,
+                   part.shift.single or part.shift.locking, validity_s)
+            for part in parts
+            if part.index not in handed.parts_gone
+        ]  # fmt: skip
+
+    def _decision(self, stream: _Stream, choice: route.Choice, attempt: int) -> int:
+        number = stream.decisions.get(choice)
+        if number is None:
+            number = self._decisions.id_of(route.trace(stream.want, choice, self._keeper.current, attempt))
+            stream.decisions[choice] = number
+        return number
+
+    def _drop(self, flight: Flight, status: Status, cause: Cause, code: str, *, left: bool = False) -> None:
+        handed = flight.handed
+        self.ticker.dropped(
+            Dropped(handed.tenant_id, handed.id, handed.part_count - len(handed.parts_gone), status, cause, code, left=left)
+        )
+
+    # ---- what channels tell
+
+    def answered(self, channel_id: ChannelId, answers: Sequence[Answer]) -> None:
+        """Take in what became of parcels."""
+        line = self._lines[channel_id]
+        acks = 0
+        for answer in answers:
+            flight: Flight = answer.parcel.handle
+            outcome = answer.outcome
+            if isinstance(outcome, Ack):
+                acks += 1
+                self._acked(flight, line, answer, outcome)
+                continue
+            self._counters.answered(type(outcome).__name__.lower())
+            if isinstance(outcome, Declined):
+                flight.why = outcome
+                flight.declined.append(answer.slot)
+                self._part_done(flight, line)
+            elif isinstance(outcome, Throttled):
+                line.again(answer.parcel)
+                line.channel.stored((answer.slot,))
+            elif isinstance(outcome, Unreachable):
+                self._did_not_leave(flight, line, answer)
+            else:
+                self._unsure(flight, line, answer)
+        self._counters.answered("ack", acks)
+        self._pump_soon()
+
+    def _acked(self, flight: Flight, line: Line, answer: Answer, ack: Ack) -> None:
+        handed, parcel = flight.handed, answer.parcel
+        self.ticker.acked(
+            Acked(
+                channel_id=line.row.id, upstream_id=ack.upstream_id,
+                upstream_raw=ack.upstream_raw if ack.upstream_raw != ack.upstream_id else None,
+                tenant_id=handed.tenant_id, message_id=handed.id, part_index=parcel.part_index, attempt=handed.attempt,
+                sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro, decision=flight.decision, slot=answer.slot,
+            )
+        )  # fmt: skip
+        self._part_done(flight, line)
+
+    def _part_done(self, flight: Flight, line: Line) -> None:
+        handed = flight.handed
+        if handed.lane == PROMOTIONAL:
+            line.open_promotional -= 1
+        flight.left_open -= 1
+        if flight.left_open:
+            return
+        if flight.why is None:
+            self.ticker.gone(Gone(handed.tenant_id, handed.id))
+            return
+        self.ticker.dropped(
+            Dropped(
+                handed.tenant_id, handed.id, len(flight.declined), Status.UNDELIVERED, flight.why.cause, flight.why.code,
+                line.row.id, tuple(flight.declined),
+            )
+        )  # fmt: skip
+
+    def _did_not_leave(self, flight: Flight, line: Line, answer: Answer) -> None:
+        """It may go by another channel, unless other parts of it have gone by this one."""
+        line.channel.stored((answer.slot,))
+        if flight.total > 1:
+            line.again(answer.parcel)
+            return
+        self._back(flight, line)
+
+    def _back(self, flight: Flight, line: Line) -> None:
+        """Put a message back at the head of its stream, to be routed anew."""
+        lane = flight.handed.lane
+        if lane == PROMOTIONAL:
+            line.open_promotional -= 1
+        tenant = self._lanes[lane].setdefault(flight.stream.want.tenant_id, _Tenant(1))
+        stream = flight.stream
+        key = (stream.want.country, stream.want.operator, stream.want.sandbox, stream.avoid)
+        flight.stream = tenant.streams.setdefault(key, stream)
+        flight.stream.flights.appendleft(flight)
+        self._waiting[lane] += 1
+
+    def _unsure(self, flight: Flight, line: Line, answer: Answer) -> None:
+        """It may have left. Codes, and notices that may, are sent again; the others wait for a report."""
+        handed, parcel = flight.handed, answer.parcel
+        line.channel.stored((answer.slot,))
+        if not flight.careful:
+            if flight.total > 1:
+                line.again(parcel)
+            else:
+                self._back(flight, line)
+            return
+        self.ticker.maybe(
+            Maybe(
+                channel_id=line.row.id, tenant_id=handed.tenant_id, message_id=handed.id, part_index=parcel.part_index,
+                attempt=handed.attempt, sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro,
+                decision=flight.decision, phone_index=self._vault.phone_index(handed.number),
+            )
+        )  # fmt: skip
+        self._part_done(flight, line)
+
+    def reported(self, channel_id: ChannelId, reports: Sequence[Report]) -> None:
+        """Take in reports; intermediate ones settle nothing and are only confirmed."""
+        final = [r for r in reports if r.final]
+        if len(final) != len(reports):
+            self._lines[channel_id].channel.stored([r.slot for r in reports if not r.final])
+        self.ticker.reported(channel_id, final)
+
+    def arrived(self, channel_id: ChannelId, inbound: Sequence[Inbound]) -> None:
+        self._inbound(channel_id, inbound)
+
+    def changed(self, channel_id: ChannelId, state: ChannelState) -> None:
+        """Hear how a link is. What waited for a line that went down is routed anew."""
+        line = self._lines.get(channel_id)
+        if line is None:
+            return
+        was_up = line.up
+        line.changed(state)
+        if was_up != line.up:
+            log.info("channel.link", channel=line.row.name, link=state.link, sessions=state.sessions_up, reason=state.reason)
+        if not line.up:
+            self._reroute(line)
+        self._pump_soon()
+
+    def _reroute(self, line: Line) -> None:
+        for parcel in line.take_back():
+            flight: Flight = parcel.handle
+            if flight.total > 1:
+                line.again(parcel)
+            else:
+                self._back(flight, line)
+
+    # ---- what the ticker tells, after the commit
+
+    def _stored(self, channel_id: ChannelId, slots: Sequence[Any]) -> None:
+        line = self._lines.get(channel_id)
+        if line is not None:
+            line.channel.stored(slots)
+            self._pump_soon()
+
+    def slots_stored(self, channel_id: ChannelId, slots: Sequence[Any]) -> None:
+        """Give back slots of inbound texts whose row is committed."""
+        self._stored(channel_id, slots)
+
+    def _left(self, message_ids: Sequence[bytes]) -> None:
+        for message_id in message_ids:
+            self._mine.pop(message_id, None)
+
+    def _again(self) -> None:
+        self._claim_wake.set()
+
+    def _settled(self, channel_id: ChannelId, country: str, operator: str, status: Status, cause: Cause, latency_s: float) -> None:
+        line = self._lines.get(channel_id)
+        if line is not None:
+            line.health_of(country, operator).heard(status, cause, latency_s)
+
+    def _other_channel(self, channel_id: ChannelId) -> bool:
+        return any(line.up and line.row.id != channel_id for line in self._lines.values())
+
+    def _paired(self, heard: Heard) -> None:
+        """A report has met its ack: which form of its id did, shows how the upstream writes ids."""
+        line = self._lines.get(heard.channel_id)
+        if line is None or not heard.report.candidates or heard.channel_id in self._dialects:
+            return
+        dialect = line.channel.dialect_of(heard.upstream_id, heard.report)
+        if dialect:
+            self._dialects[heard.channel_id] = dialect
+            line.channel.learned(dialect)
+            self._learned.append((heard.channel_id, dialect))
+            self._learn_wake.set()
+
+    # ---- loops
+
+    async def run(self) -> None:
+        """Keep sessions, claims, leases and ticks going until cancelled; then call close()."""
+        self._loop = asyncio.get_running_loop()
+        await self._load_dialects()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.ticker.run())
+            tasks.create_task(self._every(LEASE_GAP_S, self._lease))
+            tasks.create_task(self._claim())
+            tasks.create_task(self._every(self._settings.sweep_gap_s, self._sweep))
+            tasks.create_task(self._leave())
+            tasks.create_task(self._learn())
+            tasks.create_task(self._every(ASK_GAP_S, self._ask))
+            tasks.create_task(self._look())
+
+    async def _every(self, gap_s: float, duty: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await duty()
+            except db.Unavailable as error:
+                log.warning("gateway.database_lost", duty=duty.__name__, error=type(error).__name__)
+            await asyncio.sleep(gap_s)
+
+    async def _look(self) -> None:
+        """Look at what waits now and then: validity runs out, pauses end, without anybody telling."""
+        while True:
+            await asyncio.sleep(PUMP_IDLE_S)
+            if any(self._waiting) or any(line.waiting for line in self._lines.values()):
+                self._pump_soon()
+            if self._decisions.waiting:
+                await self._store_decisions()
+
+    async def _store_decisions(self) -> None:
+        try:
+            async with self._database.transaction() as tx:
+                await self._decisions.store(tx)
+        except db.Unavailable as error:
+            log.warning("gateway.database_lost", duty="decisions", error=type(error).__name__)
+
+    # ---- sessions, shared between gateways by leases
+
+    async def _lease(self) -> None:
+        """Say that we live, share out each channel's sessions, and open, change or close lines accordingly."""
+        snapshot = self._keeper.current
+        wanted = {channel.id: channel.sessions for channel in snapshot.channels.values()}
+        async with self._database.transaction() as tx:
+            await tx.execute(ALIVE_SQL, self._number, str(self._settings.state_dir / self.socket_name))
+            rows = await tx.fetch(
+                LEASE_SQL, self._number, list(wanted), list(wanted.values()), LEASE_S, self._settings.gateway_dead_s
+            )
+        held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
+        for channel in snapshot.channels.values():
+            await self._tend(channel, held.get(channel.id, 0))
+        for channel_id in set(self._lines) - set(snapshot.channels):
+            await self._shut(channel_id)
+
+    async def _tend(self, row: ChannelRow, sessions: int) -> None:
+        line = self._lines.get(row.id)
+        if line is not None and (line.row.config.reveal() != row.config.reveal() or line.row.kind != row.kind):
+            await self._shut(row.id)
+            line = None
+        if line is None:
+            if sessions:
+                await self._open(row, sessions)
+            return
+        line.row = row
+        line.share(row.parts_per_s * sessions / max(1, row.sessions))
+        if self._slots.get(row.id) != sessions:
+            line.channel.resize(sessions)
+            self._slots[row.id] = sessions
+        line.changed(line.channel.state())
+        if not line.up:
+            self._reroute(line)
+
+    async def _open(self, row: ChannelRow, sessions: int) -> None:
+        try:
+            channel = kinds.build(row.kind, msgspec.json.decode(row.config.reveal()))
+        except kinds.BadSettings as error:
+            log.error("channel.bad_config", channel=row.name, error=str(error))
+            return
+        line = Line(row, channel, self._settings.lane_reserve_percent)
+        line.share(row.parts_per_s * sessions / max(1, row.sessions))
+        self._lines[row.id] = line
+        self._slots[row.id] = sessions
+        channel.resize(sessions)
+        if row.id in self._dialects:
+            channel.learned(self._dialects[row.id])
+        await channel.open(_Sink(self, row.id))
+        log.info("channel.opened", channel=row.name, kind=row.kind, sessions=sessions)
+
+    async def _shut(self, channel_id: ChannelId) -> None:
+        line = self._lines[channel_id]
+        line.up = False
+        self._reroute(line)
+        await line.channel.close()
+        for parcel in line.take_back():  # parts of a long message that has begun to leave here
+            self._back(parcel.handle, line)
+        del self._lines[channel_id]
+        self._slots.pop(channel_id, None)
+        log.info("channel.closed", channel=line.row.name)
+
+    # ---- claims and the sweep
+
+    async def _claim(self) -> None:
+        """Claim rows that nobody has in hand: due schedules, second attempts, backlog, dead gateways' rows."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.claim_gap_s):
+                    await self._claim_wake.wait()
+            except TimeoutError:
+                pass
+            self._claim_wake.clear()
+            if self._closing or not self._lines:
+                continue
+            try:
+                await self._look_again()
+                for lane in LANES:
+                    if self._waiting[lane] < CLAIM_LOW and sum(self._waiting) < self._settings.memory_waiting_max:
+                        if await self._claim_lane(lane) >= self._settings.claim_batch_max:
+                            self._claim_wake.set()
+            except db.Unavailable as error:
+                log.warning("gateway.database_lost", duty="claim", error=type(error).__name__)
+
+    async def _claim_lane(self, lane: int) -> int:
+        most = self._settings.claim_batch_max
+        rows = await self._database.fetch(CLAIM_SQL, lane, most // 4, most, self._number)
+        if rows:
+            await self._load([row["id"] for row in rows])
+        return len(rows)
+
+    async def _look_again(self) -> None:
+        """Load anew what was taken off its stream: somebody said stop, or no second channel is left."""
+        ids, self._recheck = self._recheck, []
+        for message_id in ids:
+            self._mine.pop(message_id, None)
+        if ids:
+            await self._load([db.Uuid(message_id) for message_id in ids])
+
+    async def _sweep(self) -> None:
+        """Take rows born ours that nobody handed over, and forget what was remembered long enough."""
+        now_s = time.monotonic()
+        self._swept = {key: at for key, at in self._swept.items() if now_s - at < SWEPT_KEEP_S}
+        if not self._lines or self._closing or len(self._mine) > self._settings.memory_waiting_max:
+            return
+        rows = await self._database.fetch(SWEEP_SQL, self._number, ORPHAN_AGE_S, self._settings.claim_batch_max * 10)
+        orphans = [row["id"] for row in rows if row["id"].bytes not in self._mine]
+        for start in range(0, len(orphans), self._settings.claim_batch_max):
+            batch = orphans[start : start + self._settings.claim_batch_max]
+            for message_id in batch:
+                self._swept[message_id.bytes] = now_s
+            await self._load(batch)
+        if orphans:
+            log.info("gateway.swept", messages=len(orphans))
+        async with self._database.transaction() as tx:
+            found = await report.reunite(tx, list(self._lines))
+        for channel_id, one in found:
+            self.ticker.reported(channel_id, [one])
+
+    async def _load(self, message_ids: Sequence[UUID]) -> None:
+        """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
+        rows = await self._database.fetch(LOAD_SQL, list(message_ids), self._number)
+        snapshot = self._keeper.current
+        waits: list[tuple[Any, float]] = []
+        for row in rows:
+            if row["id"].bytes in self._mine:
+                continue
+            handed = self._handed(row)
+            flight = None
+            dropped = self._stop_reason(row, snapshot, handed)
+            if dropped is not None:
+                self._hold(handed)
+                self.ticker.dropped(dropped)
+            elif row["leaving_at"] is not None:
+                self._hold(handed)
+                self._left_unsure(row, handed)
+            else:
+                until_s = self._quiet_until(snapshot.tenants.get(TenantId(handed.tenant_id)), handed)
+                if until_s:
+                    waits.append((row["id"], until_s))
+                else:
+                    flight = handed
+            if flight is not None:
+                self._enter(flight)
+        if waits:
+            await self._database.execute(WAIT_SQL, [i for i, _ in waits], [s for _, s in waits])
+        self._pump_soon()
+
+    def _hold(self, handed: Handed) -> None:
+        self._order += 1
+        self._mine[handed.id] = Flight(handed, self._order)
+
+    def _handed(self, row: db.Row) -> Handed:
+        number, words = "", ""
+        if row["sealed"] is not None:
+            number, words, _ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
+        return Handed(
+            id=row["id"].bytes, tenant_id=row["tenant_id"], lane=row["lane"], number=number, text=words,
+            extension=row["extension"], part_count=row["part_count"], country=row["country"], operator=row["operator"],
+            expires_at_s=row["expires_at"].timestamp(), price_micro=row["price_micro"], resend=row["resend"],
+            sandbox=row["sandbox"], owner=self._number, attempt=row["attempt"], avoid_channel=row["avoid_channel"],
+            parts_gone=tuple(row["parts_gone"] or ()),
+        )  # fmt: skip
+
+    def _stop_reason(self, row: db.Row, snapshot: Snapshot, handed: Handed) -> Dropped | None:
+        left_parts = handed.part_count - len(handed.parts_gone)
+
+        def drop(status: Status, cause: Cause, code: str = "", *, left: bool = False) -> Dropped:
+            return Dropped(handed.tenant_id, handed.id, left_parts, status, cause, code, left=left)
+
+        if handed.attempt > 1 and not self._elsewhere(handed, snapshot):
+            return drop(Status.UNDELIVERED, CAUSES[row["cause"]], row["code"], left=True)
+        if row["leaving_at"] is not None:
+            return None
+        if row["stopped"] is not None:
+            return drop(Status.REFUSED, Cause.BLOCKED if row["stopped"] == 2 else Cause.OPTED_OUT)
+        if row["sealed"] is None:
+            return drop(Status.REFUSED, Cause.BLOCKED, "erased")
+        if handed.expires_at_s <= clock.now_s():
+            if handed.attempt > 1:
+                return drop(Status.UNDELIVERED, CAUSES[row["cause"]], row["code"], left=True)
+            return drop(Status.EXPIRED, Cause.NOT_SENT)
+        return None
+
+    def _elsewhere(self, handed: Handed, snapshot: Snapshot) -> bool:
+        want = route.Want(TenantId(handed.tenant_id), handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox)
+        lines = self._lines
+        return any(
+            c.channel_id in lines and lines[c.channel_id].up for c in route.candidates(want, snapshot, handed.avoid_channel)
+        )
+
+    def _quiet_until(self, tenant: Tenant | None, handed: Handed) -> float:
+        if handed.lane != PROMOTIONAL or tenant is None:
+            return 0.0
+        now_s = clock.now_s()
+        zones = phone.zones(phone.parse(handed.number))
+        allowed_s = guard.next_allowed(now_s, zones, tenant.quiet_until_hour, tenant.quiet_from_hour)
+        if allowed_s is None:
+            return handed.expires_at_s
+        return 0.0 if allowed_s <= now_s else min(allowed_s, handed.expires_at_s)
+
+    def _left_unsure(self, row: db.Row, handed: Handed) -> None:
+        """An earlier life committed it as leaving: each part that has no ack may have left."""
+        for index in range(1, handed.part_count + 1):
+            if index not in handed.parts_gone:
+                self.ticker.maybe(
+                    Maybe(
+                        channel_id=ChannelId(row["leaving_channel"]), tenant_id=handed.tenant_id, message_id=handed.id,
+                        part_index=index, attempt=handed.attempt, sent_ms=int(row["leaving_at"].timestamp() * 1000),
+                        cost_micro=0, decision=0, phone_index=row["phone_index"],
+                    )
+                )  # fmt: skip
+        self.ticker.gone(Gone(handed.tenant_id, handed.id))
+
+    # ---- leaving, for messages that must not be doubled
+
+    async def _leave(self) -> None:
+        while True:
+            await self._leave_wake.wait()
+            self._leave_wake.clear()
+            leaving, self._leaving = self._leaving, []
+            if not leaving:
+                continue
+            while True:
+                try:
+                    await self._database.execute(
+                        LEAVE_SQL,
+                        [flight.handed.tenant_id for flight, _, _ in leaving],
+                        [db.Uuid(flight.handed.id) for flight, _, _ in leaving],
+                        [line.row.id for _, line, _ in leaving],
+                    )
+                    break
+                except db.Unavailable as error:
+                    log.warning("gateway.database_lost", duty="leave", error=type(error).__name__)
+                    await asyncio.sleep(report.RECONNECT_S)
+            for flight, line, parcels in leaving:
+                line.reserved -= len(parcels)
+                line.put(parcels, flight.handed.lane)
+            self._pump_soon()
+
+    # ---- dialects and questions
+
+    async def _load_dialects(self) -> None:
+        rows = await self._database.fetch("SELECT channel_id, dialect FROM dialect")
+        self._dialects = {ChannelId(row["channel_id"]): row["dialect"] for row in rows}
+
+    async def _learn(self) -> None:
+        while True:
+            await self._learn_wake.wait()
+            self._learn_wake.clear()
+            learned, self._learned = self._learned, []
+            for channel_id, dialect in learned:
+                log.info("channel.dialect", channel_id=channel_id, dialect=dialect)
+                try:
+                    await self._database.execute(LEARN_SQL, channel_id, dialect)
+                except db.Unavailable:
+                    self._dialects.pop(channel_id, None)  # the next pair teaches it again
+
+    async def _ask(self) -> None:
+        """Ask operators about parts that are long without a report, a few at a time."""
+        if not self._lines:
+            return
+        rows = await self._database.fetch(
+            ASK_SQL, list(self._lines), float(self._settings.unsure_wait_s), ASKS_PER_GAP, float(self._settings.report_wait_s)
+        )
+        for row in rows:
+            line = self._lines.get(ChannelId(row["channel_id"]))
+            if line is None or not line.up or row["sealed"] is None:
+                continue
+            number, _, _ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
+            sender = line.row.access_number + row["extension"]
+            answer = await line.channel.ask(row["upstream_raw"] or row["upstream_id"], number, sender)
+            if answer is not None and answer.final:
+                self.ticker.reported(line.row.id, [msgspec.structs.replace(answer, upstream_id=row["upstream_id"], candidates=())])
+
+    # ---- stops, and the end
+
+    def hear_stopped(self, payload: str) -> None:
+        """Hear that somebody said stop: 'hex(phone_index):tenant_id'; tenant 0 is everybody's."""
+        index, _, tenant = payload.partition(":")
+        if not tenant:
+            return
+        if len(self._stopped) >= STOPPED_MAX:
+            self._stopped.pop(next(iter(self._stopped)))
+        tenants = [int(tenant)] if int(tenant) else list(self._keeper.current.tenants)
+        for tenant_id in tenants:
+            self._stopped[bytes.fromhex(index), tenant_id] = time.monotonic()
+
+    def hear_queued(self, _payload: str = "") -> None:
+        self._claim_wake.set()
+
+    async def close(self) -> None:
+        """Stop gracefully: take nothing new, wait for answers, store them, hand back what was not sent."""
+        self._closing = True
+        for line in self._lines.values():
+            line.row = msgspec.structs.replace(line.row, paused=True)
+            self._reroute(line)
+        async with asyncio.TaskGroup() as tasks:
+            for line in self._lines.values():
+                tasks.create_task(line.channel.close())
+        try:
+            async with asyncio.timeout(self._settings.stop_wait_s):
+                while not self.ticker.idle:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            log.warning("gateway.stopped_early", left=len(self._mine))
+        await self._database.execute(HAND_BACK_SQL, self._number)
+        log.info("gateway.closed")
+
+
+async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -> None:
+    """Take a message back that no gateway has in hand; raises Refusal if it has left, is about to, or is not there."""
+    async with database.transaction() as tx:
+        row = await tx.fetchrow(CANCEL_SQL, tenant_id, message_id)
+        if row is None:
+            raise Refusal(Code.REQUEST_NOT_FOUND)
+        if row["status"] or row["owner"] != 0:
+            raise Refusal(Code.REQUEST_TOO_LATE)
+        dropped = Dropped(tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, "")
+        await report.drop(tx, [dropped], 0, [])
+
+
+CANCEL_SQL: LiteralString = """
+SELECT m.status, m.part_count, o.owner
+  FROM message m LEFT JOIN (SELECT tenant_id, id, owner FROM outbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE) o
+    ON o.tenant_id = m.tenant_id AND o.id = m.id
+ WHERE m.tenant_id = $1 AND m.id = $2
+"""
+
+ALIVE_SQL: LiteralString = """
+INSERT INTO gateway (id, socket) VALUES ($1, $2)
+ON CONFLICT (id) DO UPDATE SET socket = EXCLUDED.socket, seen_at = now()
+"""
+
+# Each gateway alive may hold its share of a channel's sessions, rounded up; leases run out by themselves.
+LEASE_SQL: LiteralString = """
+WITH alive AS (
+    SELECT count(*)::int AS gateways FROM gateway WHERE seen_at > now() - make_interval(secs => $5::float8)
+), wanted AS (
+    SELECT w.channel_id, w.sessions, s.slot, row_number() OVER (PARTITION BY w.channel_id ORDER BY
+               (l.gateway = $1 AND l.until > now()) DESC NULLS LAST, s.slot) AS place
+      FROM unnest($2::int[], $3::int[]) AS w(channel_id, sessions)
+     CROSS JOIN LATERAL generate_series(1, w.sessions) AS s(slot)
+      LEFT JOIN session_lease l ON l.channel_id = w.channel_id AND l.slot = s.slot
+     WHERE l.slot IS NULL OR l.until <= now() OR l.gateway = $1
+), taken AS (
+    INSERT INTO session_lease AS l (channel_id, slot, gateway, until)
+    SELECT channel_id, slot, $1, now() + make_interval(secs => $4::float8) FROM wanted, alive
+     WHERE place <= ceil(sessions::numeric / greatest(1, gateways))
+     ORDER BY channel_id, slot
+    ON CONFLICT (channel_id, slot) DO UPDATE SET gateway = EXCLUDED.gateway, until = EXCLUDED.until
+     WHERE l.gateway = EXCLUDED.gateway OR l.until <= now()
+    RETURNING channel_id
+)
+SELECT channel_id, count(*) AS held FROM taken GROUP BY channel_id
+"""
+
+# A loose index scan finds the tenants with anything waiting; each gets its share of the batch, so a backlog of
+# one does not hide the others.
+CLAIM_SQL: LiteralString = """
+WITH RECURSIVE waiting(tenant_id) AS (
+    (SELECT tenant_id FROM outbox WHERE owner = 0 AND lane = $1 ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.tenant_id FROM outbox o WHERE o.owner = 0 AND o.lane = $1 AND o.tenant_id > w.tenant_id
+             ORDER BY o.tenant_id LIMIT 1)
+      FROM waiting w WHERE w.tenant_id IS NOT NULL
+), due AS (
+    SELECT d.tenant_id, d.id FROM waiting w
+     CROSS JOIN LATERAL (
+        SELECT o.tenant_id, o.id FROM outbox o
+         WHERE o.owner = 0 AND o.lane = $1 AND o.tenant_id = w.tenant_id AND o.due_at <= now()
+         ORDER BY o.due_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
+     LIMIT $3
+)
+UPDATE outbox o SET owner = $4 FROM due d WHERE o.tenant_id = d.tenant_id AND o.id = d.id AND o.owner = 0
+RETURNING o.id
+"""
+
+SWEEP_SQL: LiteralString = """
+SELECT id FROM outbox WHERE owner = $1 AND due_at < now() - make_interval(secs => $2::float8) ORDER BY id LIMIT $3
+"""
+
+# What an earlier life has sent of a message stands in `submitted`, or, once reported, in its attempts.
+LOAD_SQL: LiteralString = """
+SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel, o.leaving_at, m.sealed, m.extension,
+       m.part_count, m.country, m.operator, m.expires_at, m.price_micro, m.resend, m.sandbox, m.cause, m.code, m.phone_index,
+       (SELECT max(s.kind) FROM suppression s
+         WHERE s.phone_index = m.phone_index AND s.tenant_id IN (0, m.tenant_id) AND (s.kind = 2 OR m.purpose = 2)) AS stopped,
+       ARRAY(SELECT s.part_index FROM submitted s WHERE s.message_id = o.id AND s.attempt = o.attempt
+             UNION
+             SELECT (a->>1)::smallint FROM jsonb_array_elements(coalesce(m.attempts, '[]')) a WHERE (a->>0)::int = o.attempt
+       ) AS parts_gone
+  FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
+ WHERE o.id = ANY($1::uuid[]) AND o.owner = $2
+"""
+
+WAIT_SQL: LiteralString = """
+UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s)
+  FROM unnest($1::uuid[], $2::float8[]) AS w(id, due_s) WHERE o.id = w.id
+"""
+
+LEAVE_SQL: LiteralString = """
+UPDATE outbox o SET leaving_channel = l.channel_id, leaving_at = now()
+  FROM unnest($1::int[], $2::uuid[], $3::int[]) AS l(tenant_id, id, channel_id)
+ WHERE o.tenant_id = l.tenant_id AND o.id = l.id
+"""
+
+LEARN_SQL: LiteralString = """
+INSERT INTO dialect (channel_id, dialect) VALUES ($1, $2)
+ON CONFLICT (channel_id) DO UPDATE SET dialect = EXCLUDED.dialect, pairs = dialect.pairs + 1, learned_at = now()
+"""
+
+ASK_SQL: LiteralString = """
+UPDATE submitted s SET asked_at = now()
+  FROM message m
+ WHERE (s.channel_id, s.upstream_id) IN (
+        SELECT channel_id, upstream_id FROM submitted
+         WHERE channel_id = ANY($1::int[]) AND state = 0 AND asked_at IS NULL
+           AND sent_at < now() - make_interval(secs => $2::float8) AND sent_at > now() - make_interval(secs => $4::float8)
+         LIMIT $3 FOR UPDATE SKIP LOCKED)
+   AND m.tenant_id = s.tenant_id AND m.id = s.message_id
+RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.extension
+"""
+
+# What may have left stays ours, marked, so that the next life of this gateway treats it as unsure.
+HAND_BACK_SQL: LiteralString = "UPDATE outbox SET owner = 0 WHERE owner = $1 AND leaving_at IS NULL"

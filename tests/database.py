@@ -1,0 +1,117 @@
+"""Real PostgreSQL for tests: one server per test process, one migrated template, one clone per test.
+
+Entry points: serve(), clone(). TEST_DATABASE_URL names a database of another server to clone beside; its role
+needs CREATEDB. The embedded server runs with fsync off, because nobody mourns a test's rows: what checks
+durability is told so by HONGYAN_ALLOW_UNSAFE_DATABASE, and tests of durability start a Server of their own.
+"""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from hongyan import db
+from hongyan.postgres import ROLE, Server
+
+FORGETFUL: Final = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "min_wal_size": "32MB",
+    "max_connections": "200",
+    "autovacuum": "off",  # its visits to the template would make each clone wait
+}
+STATEMENT_WAIT_S: Final = 30.0
+MEMORY: Final = "/dev/shm"  # noqa: S108 -- mkdtemp makes a private folder in it
+MEMORY_FREE_OCTETS_MIN: Final = 2 * 2**30  # several servers' clones and logs
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A server with one migrated database that nobody writes to."""
+
+    maintenance_dsn: str  # may create and drop databases
+    template_dsn: str
+    owner: str | None  # who owns the clones; None: whoever makes them
+
+
+@contextmanager
+def serve() -> Iterator[Template]:
+    """Start a server, or use the one named by TEST_DATABASE_URL, and migrate a template in it."""
+    if other := os.environ.get("TEST_DATABASE_URL"):
+        with _migrated(other, other, None) as template:
+            yield template
+        return
+    # Not in a folder of pytest: root runs the server as another user, who may not enter there.
+    folder = Path(tempfile.mkdtemp(prefix="hongyan-test-", dir=_quick_place()))
+    folder.chmod(0o711)
+    try:
+        with (
+            Server(folder, settings=FORGETFUL) as server,
+            _migrated(server.superuser_dsn, server.dsn, ROLE) as template,
+        ):
+            yield template
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def clone(template: Template) -> Iterator[str]:
+    """Give the DSN of a fresh copy of the template, dropped afterwards whoever is still connected."""
+    name = f"hongyan_test_{os.getpid()}_{next(_numbers)}"
+    owner = f' OWNER "{template.owner}"' if template.owner else ""
+    source = urlsplit(template.template_dsn).path.lstrip("/")
+    _execute(template.maintenance_dsn, f'CREATE DATABASE "{name}" TEMPLATE "{source}"{owner}')
+    try:
+        yield _named(template.template_dsn, name)
+    finally:
+        _execute(template.maintenance_dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def _migrated(maintenance_dsn: str, dsn: str, owner: str | None) -> Iterator[Template]:
+    name = f"hongyan_template_{os.getpid()}"
+    template = Template(maintenance_dsn, _named(dsn, name), owner)
+    _execute(maintenance_dsn, f'CREATE DATABASE "{name}"' + (f' OWNER "{owner}"' if owner else ""))
+    try:
+        with ThreadPoolExecutor(1) as thread:  # its own event loop, whatever loop the test runner keeps here
+            thread.submit(lambda: asyncio.run(db.migrate(template.template_dsn))).result()
+        yield template
+    finally:
+        _execute(maintenance_dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _quick_place() -> str | None:
+    """Memory if there is room: cloning makes hundreds of files, ten times slower on a busy disk. TMPDIR wins."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return None
+    return MEMORY if shutil.disk_usage(MEMORY).free > MEMORY_FREE_OCTETS_MIN else None
+
+
+def _named(dsn: str, database: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+def _execute(dsn: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn, timeout=STATEMENT_WAIT_S)
+        try:
+            await connection.execute(statement, timeout=STATEMENT_WAIT_S)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(run())).result()

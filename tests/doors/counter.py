@@ -1,0 +1,201 @@
+"""A door as customers meet it: real PostgreSQL, a real socket, and a plain client that shows every octet.
+
+Entry points: served(), Line, ask().
+"""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+import make
+from hongyan.doors import http
+from hongyan.doors.door import Accepts, Door
+from hongyan.settings import Settings
+from hongyan.vocab.errors import Refusal
+from hongyan.vocab.message import MessageIds
+from hongyan.way.accept import Accepted, Acceptor, Done, Draft, Idempotency, Outcome
+from hongyan.way.measure import Counters
+from hongyan.way.snapshot import Keeper, Key, Network
+
+SECRET: Final = b"secret"
+WAIT_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One door that answers."""
+
+    door: Door
+    keeper: Keeper
+    server: http.Server
+    port: int
+
+
+@contextlib.asynccontextmanager
+async def served(
+    world: make.World,
+    acceptor: Accepts | None = None,
+    *,
+    settings: Settings = make.SETTINGS,
+    trusted_proxies: Sequence[Network] = (),
+) -> AsyncIterator[Served]:
+    """Serve a door of its own on a free port; with the real Acceptor unless another is given."""
+    keeper = Keeper(world.database, world.vault)
+    await keeper.load()
+    settings = replace(settings, http_port=0)
+    async with asyncio.TaskGroup() as group:
+        loops = []
+        if acceptor is None:
+            acceptor = Acceptor(
+                world.database, keeper, world.vault, settings, Counters(), lambda _lane: 0, lambda _rows: None
+            )
+            loops.append(group.create_task(acceptor.run()))
+        door = Door(settings, keeper, world.database, world.vault, acceptor, trusted_proxies)
+        loops.append(group.create_task(door.run()))
+        server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n")))
+        serving = group.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0)
+        try:
+            yield Served(door, keeper, server, server.port)
+        finally:
+            server.should_exit = True
+            await serving
+            for loop in loops:
+                loop.cancel()
+
+
+class Yes:
+    """Accepts everything at once and stores nothing: for what only concerns the socket."""
+
+    def __init__(self) -> None:
+        self.offered: list[Sequence[Draft]] = []
+        self._ids = MessageIds()
+
+    def offer(
+        self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done
+    ) -> None:
+        self.offered.append(drafts)
+        done([self.outcome(draft) for draft in drafts])
+
+    def outcome(self, _draft: Draft) -> Outcome:
+        return Accepted(self._ids.make(), 1, 45_000)
+
+
+class Later(Yes):
+    """Keeps what is offered until the test says when, and in which order, it is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[str, Callable[[], None]] = {}
+        self.came = asyncio.Event()
+
+    def offer(
+        self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done
+    ) -> None:
+        outcomes = [self.outcome(draft) for draft in drafts]
+        self.waiting[drafts[0].reference] = lambda: done(outcomes)
+        self.came.set()
+
+    async def until(self, count: int) -> None:
+        """Wait until so many requests are in hand."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.waiting) < count:
+                self.came.clear()
+                await self.came.wait()
+
+
+class No(Yes):
+    """Refuses everything for one reason."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self._refusal = refusal
+
+    def outcome(self, _draft: Draft) -> Outcome:
+        return self._refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One response as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["code"])
+
+
+class Line:
+    """One connection, written to and read from by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def write(self, octets: bytes) -> None:
+        self.writer.write(octets)
+        async with asyncio.timeout(WAIT_S):
+            await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        """Read the next response."""
+        async with asyncio.timeout(WAIT_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            length = int(headers.get("content-length", "0"))
+            return Reply(int(first.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def closed(self) -> bytes:
+        """Read what still comes until the other side closes."""
+        async with asyncio.timeout(WAIT_S):
+            return await self.reader.read()
+
+
+@contextlib.asynccontextmanager
+async def line(port: int) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def basic(key_id: str, secret: bytes = SECRET) -> str:
+    return "Basic " + base64.b64encode(key_id.encode() + b":" + secret).decode()
+
+
+def request(
+    method: str, target: str, body: bytes | object = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Return one request as octets; what is not octets is sent as JSON."""
+    octets = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    fields = {"Host": "localhost", "Content-Length": str(len(octets))} | dict(headers or {})
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + octets
+
+
+async def ask(
+    port: int, method: str, target: str, body: bytes | object = b"", headers: Mapping[str, str] | None = None
+) -> Reply:
+    """Ask once, on a connection of its own."""
+    async with line(port) as one:
+        await one.write(request(method, target, body, headers))
+        return await one.reply()
+
+
