@@ -4,17 +4,24 @@
 that program is absent; how many were skipped, and for want of what, stands at the end of the run.
 """
 
+import asyncio
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import pytest
+import uvloop
 
 import database as databases
 
 ABSENT: Final = "skipped because absent: "
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the tests on the loop that the program runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

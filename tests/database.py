@@ -95,7 +95,7 @@ def _migrated(maintenance_dsn: str, dsn: str, owner: str | None) -> Iterator[Tem
 
 
 def _quick_place() -> str | None:
-    """Memory if there is room: cloning makes hundreds of files, ten times slower on a busy disk. TMPDIR wins."""
+    """Memory if there is room: cloning makes hundreds of files, slow on a busy disk. TMPDIR wins."""
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
         return None
     return MEMORY if shutil.disk_usage(MEMORY).free > MEMORY_FREE_OCTETS_MIN else None

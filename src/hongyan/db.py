@@ -37,12 +37,17 @@ Unavailable = (
 )
 
 # Generic plans: our statements take arrays, whose custom plans would be made anew each time for nothing.
-SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off", "timezone": "UTC", "application_name": "hongyan"}
+SESSION = {
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "timezone": "UTC",
+    "application_name": "hongyan",
+}
 CONNECT_WAIT_S = 10.0
 STATEMENT_WAIT_S = 60.0
 
 
-class DatabaseRefused(Exception):
+class DatabaseUnfitError(Exception):
     """The database cannot keep our promises; the text says what to change."""
 
 
@@ -103,7 +108,7 @@ class Holder:
 
 
 async def connect(dsn: str, settings: Settings) -> Database:
-    """Open the pool; raises DatabaseRefused where commits would not be durable or the server is too old."""
+    """Open the pool; raises DatabaseUnfitError where commits would not be durable or the server is too old."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -128,10 +133,10 @@ VERSION_FLOOR = 150_000
 async def _demand_durability(database: Database) -> None:
     (row,) = await database.fetch(DURABILITY_SQL)
     if row["version"] < VERSION_FLOOR:
-        raise DatabaseRefused(f"PostgreSQL 15 or newer is needed, this is {row['version'] // 10_000}")
+        raise DatabaseUnfitError(f"PostgreSQL 15 or newer is needed, this is {row['version'] // 10_000}")
     for knob in ("fsync", "synchronous_commit", "full_page_writes"):
         if row[knob] == "off":
-            raise DatabaseRefused(
+            raise DatabaseUnfitError(
                 f"{knob} is off: this database may forget what it has confirmed. Turn it on, "
                 "or say HONGYAN_ALLOW_UNSAFE_DATABASE=yes if losing accepted messages is all right"
             )
@@ -175,20 +180,27 @@ MIGRATION_LOCK = 0x686F6E67  # 'hong': any number nobody else uses
 def migrations() -> Sequence[tuple[str, str]]:
     """Return the shipped migrations as (name, SQL), in the order they are applied."""
     folder = resources.files("hongyan.schema")
-    return [(file.name, file.read_text("utf-8")) for file in sorted(folder.iterdir(), key=lambda f: f.name) if file.name.endswith(".sql")]
+    return [
+        (file.name, file.read_text("utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".sql")
+    ]
 
 
 async def migrate(dsn: str) -> Sequence[str]:
     """Apply what has not been applied; returns the names. Several processes may call it at once.
 
-    Raises DatabaseRefused if an applied file was changed since, or the database is newer than the program.
+    Raises DatabaseUnfitError if an applied file was changed since, or the database is newer than the program.
     """
     connection = await asyncpg.connect(dsn, timeout=CONNECT_WAIT_S)
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
             await connection.execute(MIGRATION_TABLE_SQL)
-            applied = {row["name"]: row["digest"] for row in await connection.fetch("SELECT name, digest FROM migration")}
+            applied = {
+                row["name"]: row["digest"]
+                for row in await connection.fetch("SELECT name, digest FROM migration")
+            }
             return await _apply(connection, applied)
     finally:
         await connection.close()
@@ -198,7 +210,7 @@ async def _apply(tx: Tx, applied: Mapping[str, str]) -> Sequence[str]:
     shipped = migrations()
     unknown = sorted(set(applied) - {name for name, _ in shipped})
     if unknown:
-        raise DatabaseRefused(f"the database is newer than this program: it knows {unknown[-1]}")
+        raise DatabaseUnfitError(f"the database is newer than this program: it knows {unknown[-1]}")
     new = []
     for name, sql in shipped:
         digest = hashlib.sha256(sql.encode()).hexdigest()
@@ -207,5 +219,5 @@ async def _apply(tx: Tx, applied: Mapping[str, str]) -> Sequence[str]:
             await tx.execute("INSERT INTO migration (name, digest) VALUES ($1, $2)", name, digest)
             new.append(name)
         elif applied[name] != digest:
-            raise DatabaseRefused(f"{name} was changed after it was applied; migrations only go forward")
+            raise DatabaseUnfitError(f"{name} was changed after it was applied; migrations only go forward")
     return new

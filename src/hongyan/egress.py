@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from ssl import SSLError
 from types import MappingProxyType
 
@@ -29,6 +30,7 @@ CONNECT_WAIT_S = 5.0
 IDLE_KEEP_S = 4.0
 RESOLVERS_MAX = 16  # threads: a name server that hangs holds one of ours, not the program's
 URL_OCTETS_MAX = 2048
+URLS_MAX = 4096  # whose verdict is remembered: parsing one costs as much as a fifth of a POST
 ANSWER_OCTETS_MAX = 4096
 PORTS_BELOW_1024 = frozenset({80, 443})
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -103,6 +105,7 @@ def _inner(address: Address) -> ipaddress.IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
+@lru_cache(maxsize=URLS_MAX)
 def refusal_of_url(url: str, *, private: bool) -> str:
     """Return why we do not call a URL, '' if we do. A name's addresses are judged when we connect."""
     if len(url.encode()) > URL_OCTETS_MAX:

@@ -12,18 +12,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import structlog
 
-from hongyan import clock, db, observe, postgres, vault
+from hongyan import db, observe, postgres, vault
 from hongyan.doors import http
 from hongyan.doors.door import Door
-from hongyan.egress import Egress
+from hongyan.egress import Egress, open_egress
 from hongyan.settings import Settings, variable_of
 from hongyan.vault import Vault
 from hongyan.way import handover, prune, submit
@@ -35,6 +35,9 @@ from hongyan.way.notify import Payer
 from hongyan.way.snapshot import Keeper
 from hongyan.way.submit import Gateway
 
+if TYPE_CHECKING:
+    import aiohttp
+
 log = structlog.get_logger()
 
 ROLES = ("door", "gateway", "clerk")
@@ -45,6 +48,8 @@ RESTART_S_MAX = 10.0
 STEADY_S = 30.0  # alive for so long: the next death is a new one
 CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0
+SHOW_WAIT_S = 30.0
+HTTP_REFUSED = 400
 
 Tell = Callable[[str], None]
 
@@ -121,11 +126,13 @@ class _Process:
         self._keeper = Keeper(database, vault_)
         self._counters = Counters()
         self._links: dict[int, Link] = {}
-        self._egress = Egress(settings)
         self._gateway: Gateway | None = None
         self._payer: Payer | None = None
         self._acceptor: Acceptor | None = None
-        self._desk: Desk | None = None
+        self._paying: asyncio.Task[None] | None = None
+        self._server: http.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._paid: list[int] = []
 
     async def run(self, roles: Sequence[str], stop: asyncio.Event) -> None:
         await self._keeper.load()
@@ -133,11 +140,11 @@ class _Process:
         async with contextlib.AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
             keep = [self._keeper.run()]
             if "clerk" in roles:
-                keep += self._clerk()
+                keep += self._clerk(tasks, await closing.enter_async_context(open_egress(self._settings)))
             if "gateway" in roles:
                 keep += self._open_gateway(heard)
             if "door" in roles:
-                keep += await self._door(tasks, closing, "gateway" in roles)
+                keep += self._door(tasks, with_gateway="gateway" in roles)
             keep.append(db.Listener(self._database, heard).run())
             if "door" not in roles and self._settings.metrics_port:
                 keep.append(_serve_metrics(self._settings.metrics_port, self._counters.render))
@@ -147,29 +154,32 @@ class _Process:
             await self._close()
             for task in running:
                 task.cancel()
-        await self._egress.close()
 
     async def _close(self) -> None:
         """Stop taking, finish what is under way, give back the rest, in the order messages travel."""
         log.info("process.stopping")
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._serving], timeout=self._settings.stop_wait_s)
         if self._acceptor is not None:
             with contextlib.suppress(TimeoutError):
                 await self._acceptor.drain()
         if self._gateway is not None:
             await self._gateway.close()
-        if self._payer is not None:
+        if self._payer is not None and self._paying is not None:
             self._payer.stop()
-            await _until(lambda: self._payer is None or self._payer.stopped, self._settings.stop_wait_s)
+            await asyncio.wait([self._paying], timeout=self._settings.stop_wait_s)
+            self._paying.cancel()
 
     # ---- roles
 
-    def _clerk(self) -> list[Awaitable[None]]:
-        settle = self._settle_in_table
-        payer = self._payer = Payer(self._database, self._keeper, self._vault, self._settings, self._egress, lambda ids: settle(ids))
-        self._paid: list[int] = []
-        return [payer.run(), prune.run(self._database, self._settings), self._delete_paid()]
+    def _clerk(self, tasks: asyncio.TaskGroup, egress: Egress) -> list[Coroutine[Any, Any, None]]:
+        self._payer = Payer(self._database, self._keeper, self._vault, self._settings, egress, self._settle)
+        self._paying = tasks.create_task(self._payer.run())
+        return [prune.run(self._database, self._settings), self._delete_paid()]
 
-    def _settle_in_table(self, ids: Sequence[int]) -> None:
+    def _settle(self, ids: Sequence[int]) -> None:
+        """Have paid notices forgotten: with the next tick, or where none runs in this process, by _delete_paid()."""
         if self._gateway is not None:
             self._gateway.ticker.paid(ids)
         else:
@@ -188,21 +198,40 @@ class _Process:
                 log.warning("clerk.database_lost", error=type(error).__name__)
                 self._paid += ids
 
-    def _open_gateway(self, heard: dict[str, Callable[[str], None]]) -> list[Awaitable[None]]:
+    def _open_gateway(self, heard: dict[str, Callable[[str], None]]) -> list[Coroutine[Any, Any, None]]:
         owe = self._payer.owe if self._payer is not None else _nobody
-        desk = self._desk = Desk(self._database, self._keeper, self._vault, self._settings)
         gateway = self._gateway = Gateway(
-            self._database, self._keeper, self._vault, self._settings, self._counters, owe, desk.take
+            self._database,
+            self._keeper,
+            self._vault,
+            self._settings,
+            self._counters,
+            owe,
+            lambda *told: desk.arrived(*told),  # noqa: PLW0108 - the desk is made just below
         )
-        desk.returns(gateway.slots_stored)
+        desk = Desk(
+            self._database,
+            self._keeper,
+            self._vault,
+            self._settings,
+            self._counters,
+            gateway.slots_stored,
+            owe,
+        )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
         heard[submit.QUEUED_TOPIC] = gateway.hear_queued
+        gauge = self._counters.gauge
+        gauge(
+            "gateway_waiting_messages",
+            "messages waiting in memory, by lane",
+            gateway.waiting_by_lane,
+            label="lane",
+        )
+        gauge("channel_sessions", "sessions logged in", gateway.sessions_by_channel)
         path = self._settings.state_dir / gateway.socket_name
-        self._counters.gauge("gateway_waiting_messages", "messages waiting in memory, by lane", gateway.waiting_by_lane, label="lane")
-        self._counters.gauge("channel_sessions", "sessions logged in", gateway.sessions_by_channel)
         return [gateway.run(), desk.run(), handover.listen(path, gateway.take, gateway.waiting)]
 
-    async def _door(self, tasks: asyncio.TaskGroup, closing: contextlib.AsyncExitStack, with_gateway: bool) -> list[Awaitable[None]]:
+    def _door(self, tasks: asyncio.TaskGroup, *, with_gateway: bool) -> list[Coroutine[Any, Any, None]]:
         if with_gateway:
             assert self._gateway is not None
             owner_for, hand = self._own_gateway(self._gateway)
@@ -212,21 +241,17 @@ class _Process:
             self._database, self._keeper, self._vault, self._settings, self._counters, owner_for, hand
         )
         door = Door(self._settings, self._keeper, self._database, self._vault, acceptor)
-        server = http.Server(http.serve_config(door, http.build(door, self._counters.render)))
-        listening = _listening(self._settings)
-        serving = tasks.create_task(server.serve(sockets=[listening]))
+        server = self._server = http.Server(http.serve_config(door, http.build(door, self._counters.render)))
+        self._serving = tasks.create_task(server.serve(sockets=[_listening(self._settings)]))
 
-        async def end() -> None:
-            server.should_exit = True
-            await serving
-
-        closing.push_async_callback(end)
-        loops: list[Awaitable[None]] = [acceptor.run(), door.run()]
+        loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run()]
         if not with_gateway:
             loops.append(self._find_gateways(tasks))
         return loops
 
-    def _own_gateway(self, gateway: Gateway) -> tuple[Callable[[int], int], Callable[[Sequence[Handed]], None]]:
+    def _own_gateway(
+        self, gateway: Gateway
+    ) -> tuple[Callable[[int], int], Callable[[Sequence[Handed]], None]]:
         most, number = self._settings.memory_waiting_max, self._settings.gateway
 
         def owner_for(lane: int) -> int:
@@ -265,7 +290,7 @@ class _Process:
                 rows = []
             for row in rows:
                 path = Path(row["socket"])
-                if row["id"] not in self._links and path.exists():
+                if row["id"] not in self._links and path.exists():  # noqa: ASYNC240 - a local stat
                     link = self._links[row["id"]] = Link(path)
                     tasks.create_task(link.run())
             await asyncio.sleep(LINKS_GAP_S if self._links else 0.05)
@@ -300,7 +325,9 @@ async def _serve_metrics(port: int, render: Callable[[], bytes]) -> None:
             async with asyncio.timeout(5):
                 await reader.readuntil(b"\r\n\r\n")
                 body = render()
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n")
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
+                )
                 writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -310,15 +337,6 @@ async def _serve_metrics(port: int, render: Callable[[], bytes]) -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", port) as server:
         await server.serve_forever()
-
-
-async def _until(true: Callable[[], bool], wait_s: float) -> bool:
-    end_s = time.monotonic() + wait_s
-    while not true():
-        if time.monotonic() > end_s:
-            return False
-        await asyncio.sleep(0.02)
-    return True
 
 
 # ── the whole install ─────────────────────────────────────────────────────────────────────────────────
@@ -338,13 +356,23 @@ class _Child:
 class Supervisor:
     """Keeps the database and the roles running; `layout` names processes: 'door gateway+clerk'."""
 
-    def __init__(self, settings: Settings, layout: str, tell: Tell, *, quiet: bool, extra: Mapping[str, Sequence[str]] = {}) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        layout: str,
+        tell: Tell,
+        *,
+        quiet: bool,
+        extra: Mapping[str, Sequence[str]] = {},
+    ) -> None:
         self._settings = settings
         self._tell = tell
         self._quiet = quiet
         self._server = None if settings.database_url else postgres.Server(settings.state_dir)
         self.dsn = settings.database_url or (self._server.dsn if self._server else "")
-        self._children = self._plan(layout) + [self._child(name, arguments, {}) for name, arguments in extra.items()]
+        self._children = self._plan(layout) + [
+            self._child(name, arguments, {}) for name, arguments in extra.items()
+        ]
         self._stopping = False
 
     def _plan(self, layout: str) -> list[_Child]:
@@ -355,7 +383,7 @@ class Supervisor:
             roles = word.split("+")
             unknown = set(roles) - set(ROLES)
             if unknown:
-                raise ValueError(f"no such role: {sorted(unknown)[0]}; there are {', '.join(ROLES)}")
+                raise ValueError(f"no such role: {min(unknown)}; there are {', '.join(ROLES)}")
             environment = {}
             for role in roles:
                 counted[role] += 1
@@ -372,7 +400,6 @@ class Supervisor:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start everything; while this lasts, what dies is started again. Stops everything at the end."""
-        self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             if self._server is not None:
                 await asyncio.to_thread(self._server.start, DATABASE_START_S, self._tell)
@@ -398,17 +425,19 @@ class Supervisor:
             began_s = time.monotonic()
             child.process = await self._spawn(child)
             code = await child.process.wait()
-            if self._stopping:
-                return
             pause_s = RESTART_S if time.monotonic() - began_s > STEADY_S else min(pause_s * 2, RESTART_S_MAX)
-            log.error("supervisor.died", process=child.name, code=code, again_in_s=pause_s)
-            await asyncio.sleep(pause_s)
+            if not self._stopping:
+                log.error("supervisor.died", process=child.name, code=code, again_in_s=pause_s)
+                await asyncio.sleep(pause_s)
 
     async def _spawn(self, child: _Child) -> asyncio.subprocess.Process:
-        environment = os.environ | {variable_of("database_url"): self.dsn, variable_of("state_dir"): str(self._settings.state_dir.absolute())}
+        environment = os.environ | {
+            variable_of("database_url"): self.dsn,
+            variable_of("state_dir"): str(self._settings.state_dir.absolute()),
+        }
         output = None
         if child.log_path is not None:
-            child.log_path.parent.mkdir(mode=0o700, exist_ok=True)
+            child.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             output = child.log_path.open("ab")
         try:
             return await asyncio.create_subprocess_exec(
@@ -428,13 +457,17 @@ class Supervisor:
             try:
                 await asyncio.to_thread(server.start, DATABASE_START_S, self._tell)
             except postgres.PostgresError as error:
-                log.error("supervisor.database", error=str(error))
+                log.error("supervisor.database", error=str(error))  # noqa: TRY400 - it says what to do
                 await asyncio.sleep(RESTART_S_MAX)
 
     async def _stop_children(self) -> None:
         """Doors first: they stop taking while gateways still send."""
         for wave in (("door",), ("gateway", "clerk"), ("simulator",)):
-            alive = [c.process for c in self._children if c.process and c.process.returncode is None and c.name.startswith(wave)]
+            alive = [
+                c.process
+                for c in self._children
+                if c.process and c.process.returncode is None and c.name.startswith(wave)
+            ]
             for process in alive:
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
@@ -451,19 +484,91 @@ async def wait_ready(settings: Settings, wait_s: float = READY_WAIT_S) -> None:
     """Wait until a door answers; raises TimeoutError."""
     async with asyncio.timeout(wait_s):
         while True:
-            try:
+            with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
                 writer.close()
                 return
-            except OSError:
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
 
 
-def main(settings: Settings, roles: Sequence[str]) -> None:
-    """Run one process under uvloop."""
+def run(settings: Settings, *, roles: Sequence[str] = (), demo: bool = False) -> int:
+    """Be one process with these roles, or without any keep the whole install running; returns the exit code."""
     import uvloop
 
-    observe.configure(settings)
-    started = clock.now_s()
-    uvloop.run(work(settings, roles))
-    log.info("process.stopped", after_s=round(clock.now_s() - started, 1))
+    observe.set_up("warning" if demo else settings.log_level, console=sys.stderr.isatty())
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise ValueError(f"no such role: {unknown[0]}; there are {', '.join(ROLES)}")
+    uvloop.run(work(settings, roles) if roles else supervise(settings, demo=demo))
+    return 0
+
+
+async def supervise(settings: Settings, *, demo: bool = False) -> None:
+    """Keep the install running until SIGTERM or SIGINT. A demo has a practice operator, and shows a first message."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    port = _free_port() if demo else 0
+    extra = {"simulator": ["simulate", "--port", str(port)]} if demo else {}
+    tell = _say if demo else lambda line: log.info("supervisor.database", line=line)
+    supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
+    async with supervisor.running():
+        if demo:
+            await _show(replace(settings, database_url=supervisor.dsn), port, stop)
+        await stop.wait()
+        if demo:
+            _say("Stopping …")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - this is the program's word to the person who started it
+
+
+async def _show(settings: Settings, simulator_port: int, stop: asyncio.Event) -> None:
+    """Lay the demo, send one message through the API, and show it travel."""
+    import aiohttp
+
+    from hongyan.control import demo
+
+    base = f"http://{settings.http_host}:{settings.http_port}"
+    async with open_database(settings) as database:
+        keys = await demo.lay(database, await open_vault(database, settings), settings, simulator_port)
+    await wait_ready(settings)
+    auth = aiohttp.BasicAuth(keys.key_id, keys.secret)
+    async with aiohttp.ClientSession(auth=auth, timeout=aiohttp.ClientTimeout(total=SHOW_WAIT_S)) as session:
+        began_s = time.monotonic()
+        _say(f"→ POST {base}/v1/messages   {demo.NUMBER} · 【{demo.SIGNATURE}】 · template order")
+        message_id = await _send_first(session, base, keys.request(), stop)
+        seen = ""
+        while not stop.is_set() and time.monotonic() - began_s < SHOW_WAIT_S:
+            async with session.get(f"{base}/v1/messages/{message_id}") as answer:
+                status = (await answer.json())["data"]["status"]
+            if status != seen:
+                _say(f"  {time.monotonic() - began_s:6.3f} s  {status}")
+                seen = status
+            if status not in ("accepted", "submitted"):
+                break
+            await asyncio.sleep(0.01)
+    _say(f"\nSend one yourself:\n\n{keys.curl(base)}\n")
+    _say(f"API document {base}/docs · state and logs in {settings.state_dir} · Ctrl-C stops everything")
+
+
+async def _send_first(
+    session: "aiohttp.ClientSession", base: str, request: Mapping[str, object], stop: asyncio.Event
+) -> str:
+    """Send as soon as the door knows the demo's key: it hears of it within moments."""
+    for _ in range(200):
+        async with session.post(f"{base}/v1/messages", json=request) as answer:
+            told = await answer.json()
+        if answer.status < HTTP_REFUSED or stop.is_set():
+            return str(told["data"]["id"])
+        await asyncio.sleep(0.05)
+    raise RuntimeError(f"the demo message was refused: {told['code']} {told['message']}")

@@ -24,6 +24,7 @@ class Settings:
     master_key: str = ""  # 64 hex digits; empty: state_dir/master.key (0600), made on the first start
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    layout: str = "door gateway+clerk"  # the processes `hongyan run` keeps; one word each, roles joined by +
     metrics_port: int = 0  # where a gateway without a door serves /metrics; 0: it does not
     gateway: int = 1  # this gateway's number, 1..999; one process each
     door: int = 1  # this door's number, 1..999; one process each
@@ -43,7 +44,9 @@ class Settings:
     text_units_max_abroad: int = 1_600
 
     # The queue and the way out
-    memory_waiting_max: int = 20_000  # messages a gateway holds in memory; beyond it they wait in the database
+    memory_waiting_max: int = (
+        20_000  # messages a gateway holds in memory; beyond it they wait in the database
+    )
     claim_batch_max: int = 1_000
     claim_gap_s: float = 0.2  # how often a gateway looks for due rows when none were announced
     sweep_gap_s: float = 2.0  # how often it looks for rows of its own that nobody handed over
@@ -78,8 +81,7 @@ class Settings:
     database_pool_max: int = 8
 
 
-_TRUE = frozenset({"1", "yes", "true", "on"})
-_FALSE = frozenset({"0", "no", "false", "off"})
+_YES_NO = dict.fromkeys(("1", "yes", "true", "on"), True) | dict.fromkeys(("0", "no", "false", "off"), False)
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -105,18 +107,21 @@ def variable_of(name: str) -> str:
     raise KeyError(name)
 
 
+def _not_negative(number: float) -> float:
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
 def _convert(variable: str, text: str, kind: object) -> object:
     try:
         if kind is bool:
             word = text.strip().lower()
-            if word not in _TRUE | _FALSE:
-                raise ValueError("say yes or no")
-            return word in _TRUE
+            return _YES_NO[word]
         if kind in (int, float):
-            number = kind(text)
-            if number < 0:
-                raise ValueError("must not be negative")
-            return number
+            return _not_negative(kind(text))
         return Path(text) if kind is Path else text
+    except KeyError as error:
+        raise SettingsError(f"{variable}={text!r}: say yes or no") from error
     except ValueError as error:
         raise SettingsError(f"{variable}={text!r}: {error}") from error

@@ -86,7 +86,9 @@ def unwrap(master: Secret, name: str, wrapped: bytes) -> bytes:
     try:
         return AESGCM(master.reveal()).decrypt(wrapped[:NONCE_OCTETS], wrapped[NONCE_OCTETS:], name.encode())
     except InvalidTag:
-        raise VaultError(f"the master key does not open {name!r}: it is not the one this database was made with") from None
+        raise VaultError(
+            f"the master key does not open {name!r}: it is not the one this database was made with"
+        ) from None
 
 
 class Vault:

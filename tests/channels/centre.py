@@ -5,8 +5,9 @@ event, or fails after DEADLINE_S.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from hongyan.channels import kinds
 from hongyan.channels.channel import Answer, Channel, ChannelState, Inbound, Parcel, Report
@@ -83,8 +84,7 @@ class Talk(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as one
         self.centre.talks.append(self)
         self.centre.stir()
 
@@ -105,7 +105,7 @@ class Talk(asyncio.Protocol):
         self.flush()
         self.centre.stir()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.over = True
         self.centre.stir()
 
@@ -140,7 +140,13 @@ class Talk(asyncio.Protocol):
 class Centre(Watched):
     """The server; `async with` it. script decides about submits, on_bind about logins."""
 
-    def __init__(self, script: Script = acknowledge, *, bind_statuses: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        script: Script = acknowledge,
+        *,
+        bind_statuses: Sequence[int] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__()
         self.script = script
         self.deaf = False  # half-open: what comes is thrown away, nothing is answered
@@ -149,11 +155,14 @@ class Centre(Watched):
         self.submits: list[smpp.SubmitSm] = []
         self.queries: list[smpp.QuerySm] = []
         self.port = 0
+        self._tls = tls
         self._bind_statuses = list(bind_statuses)
         self._server: asyncio.Server
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.get_running_loop().create_server(lambda: Talk(self), "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Talk(self), "127.0.0.1", 0, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -193,7 +202,13 @@ QUICK = {
 
 def build(port: int, **settings: object) -> Smpp:
     """Build a channel to the centre on that port; waits are short."""
-    chosen = {"hosts": [f"127.0.0.1:{port}"], "system_id": "tenant", "password": "secret", **QUICK, **settings}
+    chosen = {
+        "hosts": [f"127.0.0.1:{port}"],
+        "system_id": "tenant",
+        "password": "secret",
+        **QUICK,
+        **settings,
+    }
     channel: Channel = kinds.build("smpp", chosen)
     assert isinstance(channel, Smpp)
     return channel
@@ -225,7 +240,11 @@ class Opened:
         seen = self.recorder
         answers, reports, inbound = self._stored
         self._stored = len(seen.answers), len(seen.reports), len(seen.inbound)
-        told = (*seen.answers[answers:], *seen.reports[reports:], *seen.inbound[inbound:])
+        told: tuple[Answer | Report | Inbound, ...] = (
+            *seen.answers[answers:],
+            *seen.reports[reports:],
+            *seen.inbound[inbound:],
+        )
         self.channel.stored([one.slot for one in told])
 
 

@@ -1,8 +1,17 @@
 """Sessions against a real centre on loopback. Names follow the pains and gotchas they answer."""
 
 import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from hongyan.channels.channel import Ack, Declined, Link, Throttled, Unreachable, Unsure
+from hongyan.channels.sessions import Pause
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
 from hongyan.vocab.text import Encoding
@@ -361,6 +370,16 @@ async def test_sessions_are_leased_one_by_one() -> None:
         assert recorder.answers[0].outcome == Ack("1", "0001")
 
 
+async def test_sessions_leased_before_opening_stand_above_the_configured_number() -> None:
+    recorder = Recorder()
+    async with Centre() as centre:
+        channel = build(centre.port, sessions=1)
+        channel.resize(2)
+        await channel.open(recorder)
+        await recorder.until(lambda: channel.state().sessions_up == 2)
+        await channel.close()
+
+
 async def test_a_batch_keeps_its_order_on_a_session() -> None:
     async with Centre() as centre, Opened(centre, sessions=2, sessions_up=2, window_size=10) as opened:
         opened.channel.submit(parcels(8))
@@ -372,7 +391,11 @@ async def test_opening_2_what_became_of_an_unsure_part_can_be_asked() -> None:
     async with Centre() as centre, Opened(centre) as opened:
         report = await opened.channel.ask("00A1", "+8613800138000", "10690000")
         assert report is not None
-        assert (report.upstream_id, report.status, report.number) == ("a1", Status.DELIVERED, "+8613800138000")
+        assert (report.upstream_id, report.status, report.number) == (
+            "a1",
+            Status.DELIVERED,
+            "+8613800138000",
+        )
         assert centre.queries[0].message_id == "00A1"
         assert centre.queries[0].source_addr == "10690000"
         assert opened.channel.room() == 50
@@ -383,3 +406,56 @@ async def test_a_query_that_is_never_answered_ends() -> None:
     async with Centre() as centre, Opened(centre, ack_wait_s=0.02) as opened:
         centre.deaf = True
         assert await opened.channel.ask("1", "+8613800138000", "10690000") is None
+
+
+def test_gotcha_26_the_pause_doubles_while_throttling_goes_on_and_shrinks_with_quiet_time() -> None:
+    pause = Pause(first_s=1.0, longest_s=6.0)
+    assert pause.throttled(100.0) == 1.0
+    assert pause.throttled(100.5) == 0.5  # sent before the pause: it adds nothing
+    assert pause.throttled(101.0) == 2.0
+    assert pause.throttled(103.0) == 4.0
+    assert pause.throttled(107.0) == 6.0
+    assert pause.remaining_s(113.0) == 0.0
+    assert pause.throttled(117.0) == 4.0  # four quiet seconds took four off before it doubled
+    assert pause.throttled(1000.0) == 1.0
+
+
+async def test_tls_stands_before_the_login_and_a_strange_certificate_is_refused(tmp_path: Path) -> None:
+    ca_file = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(ca_file)
+    recorder = Recorder()
+    async with Centre(tls=context) as centre:
+        async with Opened(centre, tls=True, tls_ca_file=str(ca_file), tls_name="smsc.test") as opened:
+            opened.channel.submit([parcel()])
+            await opened.recorder.until(lambda: len(opened.recorder.answers) == 1)
+        stranger = build(centre.port, tls=True)
+        await stranger.open(recorder)
+        await recorder.until(lambda: "certificate" in stranger.state().reason)
+        await stranger.close()
+
+
+def certificate(folder: Path) -> Path:
+    """Write a self-signed certificate for smsc.test and its key into one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "smsc.test")])
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365 * 80))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("smsc.test")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    unlocked = serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    path = folder / "smsc.pem"
+    path.write_bytes(
+        signed.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unlocked)
+    )
+    return path

@@ -59,8 +59,8 @@ async def served(
         loops.append(group.create_task(door.run()))
         server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n")))
         serving = group.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_S):
+            await server.listening.wait()
         try:
             yield Served(door, keeper, server, server.port)
         finally:
@@ -77,9 +77,7 @@ class Yes:
         self.offered: list[Sequence[Draft]] = []
         self._ids = MessageIds()
 
-    def offer(
-        self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done
-    ) -> None:
+    def offer(self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done) -> None:
         self.offered.append(drafts)
         done([self.outcome(draft) for draft in drafts])
 
@@ -95,9 +93,7 @@ class Later(Yes):
         self.waiting: dict[str, Callable[[], None]] = {}
         self.came = asyncio.Event()
 
-    def offer(
-        self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done
-    ) -> None:
+    def offer(self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done) -> None:
         outcomes = [self.outcome(draft) for draft in drafts]
         self.waiting[drafts[0].reference] = lambda: done(outcomes)
         self.came.set()
@@ -197,5 +193,3 @@ async def ask(
     async with line(port) as one:
         await one.write(request(method, target, body, headers))
         return await one.reply()
-
-

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import make
-from hongyan import db
+from hongyan import db, vault
 from hongyan.egress import open_egress
 from hongyan.settings import Settings
 from hongyan.vocab.cause import Cause
-from hongyan.vocab.message import AppId, Status
+from hongyan.vocab.message import AppId, Status, TenantId
 from hongyan.way import notify, owing
 from hongyan.way.notice import INBOUND, STATUS, body_of, mac_of
 from hongyan.way.notify import Owed, Payer
@@ -226,14 +226,14 @@ def owed(**columns: Any) -> Owed:
     return Owed(**(values | columns))
 
 
-def vault_of_one_tenant() -> make.vault.Vault:
+def vault_of_one_tenant() -> vault.Vault:
     names = ("index", "secrets", "tenant:1")
-    return make.vault.Vault(make.MASTER, {name: make.vault.make_wrapped(make.MASTER, name) for name in names})
+    return vault.Vault(make.MASTER, {name: vault.make_wrapped(make.MASTER, name) for name in names})
 
 
 def test_a_status_event_has_exactly_this_spelling() -> None:
     keys = vault_of_one_tenant()
-    sealed = make.sealed_message(keys, make.TenantId(1), make.NUMBER, "【鸿雁】您好", {"a": "b"})
+    sealed = make.sealed_message(keys, TenantId(1), make.NUMBER, "【鸿雁】您好", {"a": "b"})
     assert body_of(keys, [owed(sealed=sealed)]) == (
         b'{"events":[{"event":"status","message_id":"00000000-0000-0000-0000-000000000007","status":"delivered",'
         b'"cause":"none","upstream_code":"DELIVRD","to":"+8613800138000","reference":"order-1","parts":2,'
@@ -740,19 +740,27 @@ async def test_what_a_webhook_is_being_told_is_not_pulled_and_the_other_way_roun
 
 
 @pytest.mark.parametrize(
-    ("columns", "gone"),
+    ("done_h", "columns", "gone"),
     [
-        ("at = now() - interval '25 h', attempt = 9", True),
-        ("at = now() - interval '25 h', due_at = now() - interval '25 h'", True),  # never pulled
-        ("at = now() - interval '23 h', attempt = 9", False),
-        ("at = now() - interval '25 h'", False),  # an old event, owed since a moment
-        ("at = now() - interval '25 h', attempt = 9, lease_until = now() + interval '5 s'", False),
+        (25, "attempt = 9", True),
+        (23, "attempt = 9", False),
+        (25, "attempt = 9, lease_until = now() + interval '5 s'", False),
+        (25, "attempt = 0, due_at = now() - interval '25 h'", True),  # never pulled
+        (0, "attempt = 9, at = now() - interval '3 days'", False),  # a late report, told since a moment
+        (None, "attempt = 9, at = now() - interval '25 h', kind = 3", True),
+        (None, "attempt = 9, kind = 3", False),
     ],
 )
-async def test_a_notice_is_given_up_after_a_day_of_trying(database: str, columns: str, gone: bool) -> None:
+async def test_a_notice_is_given_up_after_a_day_of_trying(
+    database: str, done_h: int | None, columns: str, gone: bool
+) -> None:
     async with make.world(database) as world:
         await owe_rows(world, 2)
         async with world.database.transaction() as tx:
+            if done_h is not None:
+                done_at = datetime.now(UTC) - timedelta(hours=done_h)
+                message = await make.message(tx, world, status=Status.DELIVERED, done_at=done_at)
+                await tx.execute("UPDATE notice SET message_id = $1", message)
             await tx.execute(f"UPDATE notice SET {columns}")
             assert await notify.give_up(tx, SETTINGS) == (2 if gone else 0)
         assert len(await left(world)) == (0 if gone else 2)

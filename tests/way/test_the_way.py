@@ -2,12 +2,15 @@
 
 from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
-from hongyan.vocab.message import Purpose, Status
+from hongyan.vocab.message import Status
 from plane import plane
 
 
 async def test_a_message_travels_from_accept_to_a_delivered_notice(database: str) -> None:
-    async with Simulator(behaviour.parse("report_delay_s=0.01")) as simulator, plane(database, simulator) as way:
+    async with (
+        Simulator(behaviour.parse("report_delay_s=0.01")) as simulator,
+        plane(database, simulator) as way,
+    ):
         message_id = await way.send("13800138000")
         row = await way.final(message_id)
         assert row["status"] == Status.DELIVERED.number

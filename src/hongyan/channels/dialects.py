@@ -56,7 +56,9 @@ def _dec_to_hex(written: str) -> str | None:
 
 
 def _hex_to_dec(written: str) -> str | None:
-    if not written.isalnum() or len(written) > ID_CHARACTERS_MAX:  # int() would let signs and underscores pass
+    if (
+        not written.isalnum() or len(written) > ID_CHARACTERS_MAX
+    ):  # int() would let signs and underscores pass
         return None
     try:
         return str(int(written, 16))

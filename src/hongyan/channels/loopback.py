@@ -26,8 +26,8 @@ from hongyan.channels.channel import (
     Unreachable,
 )
 from hongyan.channels.dialects import Dialect
-from hongyan.vocab import text as texts
 from hongyan.vocab import phone
+from hongyan.vocab import text as texts
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
 
@@ -93,6 +93,9 @@ class Loopback:
     async def open(self, sink: Sink) -> None:
         self._sink = sink
         sink.changed(self.state())
+
+    def resize(self, sessions: int) -> None:
+        """Nothing to share: every process has its own sandbox."""
 
     def cut(self, text: str, counting: texts.Counting) -> Sequence[texts.TextPart]:
         return texts.split(text, counting=counting)

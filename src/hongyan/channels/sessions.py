@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from hongyan import clock
 from hongyan.channels.channel import (
@@ -99,13 +99,13 @@ class Terms:
 class Sessions:
     """The sessions of one channel. Everything but open() and close() is plain calls on the event loop."""
 
-    def __init__(self, terms: Terms, speech: Speech) -> None:
+    def __init__(self, terms: Terms, speech: Speech, count: int) -> None:
         self.terms = terms
         self.speech = speech
         self.remark = ""  # what a person should know about a channel that is up
         self.sink: Sink
         self._posts: list[_Post] = []
-        self._wanted = 0
+        self._wanted = count
         self._closed = False
         self._ending = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -115,17 +115,16 @@ class Sessions:
         self._reading = True
         self._reason = ""
 
-    async def open(self, sink: Sink, count: int) -> None:
-        """Start keeping `count` sessions alive. Returns before the first of them is up."""
+    async def open(self, sink: Sink) -> None:
+        """Start keeping as many sessions alive as are wanted. Returns before the first of them is up."""
         self.sink = sink
-        self._wanted = count
         started = asyncio.Event()
         # The one task without a TaskGroup above it: the channel is its parent, close() awaits it.
         self._keeper = asyncio.create_task(self._keep(started), name="sessions")
         await started.wait()  # one turn of the loop: _keep() sets it before it waits for anything
 
     def resize(self, count: int) -> None:
-        """Hold `count` sessions from now on; what is too much logs out after its answers."""
+        """Hold `count` sessions from now (or open()) on; those too many log out after their answers."""
         self._wanted = count
         connections = count * len(self.terms.duties)
         for post in self._posts[connections:]:
@@ -379,6 +378,7 @@ class _Post:
         finally:
             connection.drop()
             self.connection = None
+            self._sessions.watch_reading()  # what it had unsettled will be said again elsewhere
         return connection.logged_in_for_s(_now_s())
 
     async def _stay(self, connection: "_Connection") -> None:
@@ -437,8 +437,7 @@ class _Connection(asyncio.Protocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as one
         self._post.connection = self
         if not self._sessions.reading:
             self._transport.pause_reading()
@@ -635,6 +634,7 @@ class _Connection(asyncio.Protocol):
 
     def _unanswered(self, about: object, reason: str, at_s: float, answers: list[Answer]) -> None:
         if isinstance(about, Parcel):
+            # The machine does not say when it was sent; now is the latest it can have left.
             answers.append(Answer(about, Unsure(reason), at_s, at_s, self))
         else:
             self._told(about, None)

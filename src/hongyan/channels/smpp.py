@@ -18,6 +18,7 @@ from hongyan.channels.sessions import Duty
 from hongyan.channels.smpp_config import Bind
 from hongyan.channels.smpp_words import Tongue
 from hongyan.vocab import text as texts
+from hongyan.vocab.text import Encoding
 from hongyan.wire import session as wire
 
 OWED_SPARE = 65_536  # requests the machine may hold above unsettled_max: more than one read brings
@@ -34,18 +35,20 @@ class Smpp:
     def __init__(self, config: smpp_config.Config) -> None:
         self.config = config
         self._tongue = Tongue(config)
-        self._sessions = sessions.Sessions(_terms(config), self._tongue)
-        self._open = False
+        self._sessions = sessions.Sessions(_terms(config), self._tongue, config.sessions)
 
     async def open(self, sink: Sink) -> None:
-        await self._sessions.open(sink, self.config.sessions)
+        await self._sessions.open(sink)
 
-    def resize(self, count: int) -> None:
-        """Hold `count` sessions from now on (they are leased one by one among processes)."""
-        self._sessions.resize(count)
+    def resize(self, sessions: int) -> None:
+        self._sessions.resize(sessions)
 
     def cut(self, text: str, counting: texts.Counting) -> Sequence[texts.TextPart]:
-        return texts.split(text, counting=counting, mode=self.config.split)
+        """Cut as configured; in UCS-2 where the text would be GSM-7 that this upstream's charset lacks."""
+        parts = texts.split(text, counting=counting, mode=self.config.split)
+        if parts[0].encoding is Encoding.GSM7 and not self._tongue.can_say(text):
+            return texts.split(text, counting=counting, mode=self.config.split, encoding=Encoding.UCS2)
+        return parts
 
     def room(self) -> int:
         return self._sessions.room()

@@ -17,7 +17,7 @@ from hongyan.channels import dialects, smpp_codes
 from hongyan.channels.channel import Ack, Declined, Inbound, Outcome, Parcel, Report, Unsure
 from hongyan.channels.dialects import Dialect
 from hongyan.channels.sessions import Duty
-from hongyan.channels.smpp_config import ByteOrder, Config, NumberForm, ReportFor
+from hongyan.channels.smpp_config import ByteOrder, Charset, Config, NumberForm, ReportFor
 from hongyan.vocab import text as texts
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
@@ -26,6 +26,7 @@ from hongyan.wire import fields, smpp
 from hongyan.wire.smpp import CommandStatus, DeliverSm, MessageState, SubmitSm
 
 SHORT_MESSAGE_OCTETS_MAX = 254  # "sm_length 0–254" [P34 5.2.21]; above it message_payload
+CHARSET_SIZES = {Charset.LATIN1: 256, Charset.ASCII: 128}
 VALIDITY_S_MAX = 31 * 86_400 + 86_399  # what the relative form can say
 
 
@@ -64,21 +65,28 @@ class Tongue:
 
     # submit
 
+    def can_say(self, text: str) -> bool:
+        """Whether data_coding 0 of this upstream has every character of a GSM-7 text."""
+        charset = self._config.charset_out
+        if charset is Charset.GSM7:
+            return True
+        return all(ord(character) < CHARSET_SIZES[charset] for character in text)
+
     def put(self, parcel: Parcel) -> SubmitSm | Declined:
         config = self._config
         coding = self._codings.get(parcel.encoding)
         if coding is None:
             return Declined("data_coding", Cause.UNSUPPORTED)
         data_coding, transcode = coding
-        octets = parcel.octets
+        octets, language = parcel.octets, parcel.language
         if transcode is not None:
             try:
-                octets = transcode(octets, _shift(parcel.language))
-            except UnicodeError:
+                octets, language = transcode(octets, _shift(language)), 0  # no septets, no tables
+            except texts.Unencodable:
                 return Declined("charset", Cause.UNSUPPORTED)
         esm_class, registered_delivery, tlvs = 0, config.registered_delivery, self._extra
-        if parcel.part_count > 1 or parcel.language:
-            octets, esm_class, registered_delivery, tlvs = self._place(parcel, octets)
+        if parcel.part_count > 1 or language:
+            octets, esm_class, registered_delivery, tlvs = self._place(parcel, octets, language)
         if len(octets) > SHORT_MESSAGE_OCTETS_MAX or config.split is Split.PAYLOAD:
             # "either the short_message field or message_payload, but not both" [P34 4.4.1]
             tlvs, octets = (*tlvs, (smpp.TLVS.tag("message_payload"), octets)), b""
@@ -106,7 +114,9 @@ class Tongue:
             tlvs,
         )
 
-    def _place(self, parcel: Parcel, octets: bytes) -> tuple[bytes, int, int, tuple[fields.Tlv, ...]]:
+    def _place(
+        self, parcel: Parcel, octets: bytes, language: int
+    ) -> tuple[bytes, int, int, tuple[fields.Tlv, ...]]:
         """Say which part of a long text this is: octets, esm_class, registered_delivery, parameters."""
         config = self._config
         reporting = {ReportFor.FIRST: 1, ReportFor.LAST: parcel.part_count}.get(
@@ -121,7 +131,7 @@ class Tongue:
             )
             return octets, 0, registered, (*self._extra, *sar)
         header = texts.udh(
-            parcel.reference, parcel.part_count, parcel.part_index, config.split, _shift(parcel.language)
+            parcel.reference, parcel.part_count, parcel.part_index, config.split, _shift(language)
         )
         return header + octets, smpp.ESM_UDHI if header else 0, registered, self._extra
 
@@ -179,9 +189,7 @@ class Tongue:
         elif self.id_dialect is not Dialect.AS_IS:
             upstream_id = dialects.translate(upstream_id, self.id_dialect) or upstream_id
         # The receipt's own times name no zone, so the moment of its coming is what can be relied on.
-        return Report(
-            upstream_id, status, cause, code, at_s, others, number, final, slot
-        )
+        return Report(upstream_id, status, cause, code, at_s, others, number, final, slot)
 
     def _unmarked(self, deliver: DeliverSm) -> smpp.Receipt | None:
         """Read a receipt of a centre that forgets the bits: it must name an id and a state."""

@@ -1,8 +1,8 @@
 """Which app is calling, and may it: key, secret or MAC, clock, nonce, address, rate.
 
-Writes nothing itself (nonces.py and rates.py do). Entry point: Gate.admit(). The scheme is specified, with test
-vectors, in docs/api/authentication.md. A key without a rate that calls with HTTP Basic is admitted without a
-database call and without waiting; its header is checked once per snapshot and remembered.
+Writes nothing itself (nonces.py and rates.py do). Entry point: Gate.admit(). The scheme is specified, with
+test vectors, in docs/api/authentication.md. A key without a rate that calls with HTTP Basic is admitted
+without a database call and without waiting; its header is checked once per snapshot and remembered.
 """
 
 import base64
@@ -60,8 +60,8 @@ class Gate:
     def admit(self, asked: Asked, admitted: Admitted) -> None:
         """Call `admitted` once, now or in a later turn of the loop, with the key or with the first refusal.
 
-        In order: credentials, secret or MAC, address, tenant, timestamp, nonce, rate. The rate comes last, so that
-        nobody can use up a key's rate without its secret.
+        In order: credentials, secret or MAC, address, tenant, timestamp, nonce, rate. The rate comes last, so
+        that nobody can use up a key's rate without its secret.
         """
         snapshot = self._snapshots.current
         if snapshot is not self._seen:
@@ -74,8 +74,7 @@ class Gate:
                 key, signed = self._identify(asked, snapshot)
             if key.networks:
                 self._demand_address(key, asked)
-            if not key.tenant.active:
-                raise Refusal(Code.ACCOUNT_SUSPENDED)
+            _demand_active(key)
             if signed is not None:
                 self._demand_fresh(signed)
         except Refusal as refusal:
@@ -108,7 +107,7 @@ class Gate:
             return _signed_key(asked, signed, snapshot), signed
         if scheme.lower() == "basic":
             key = _basic_key(rest, snapshot)
-            # A later look-up compares octets only after a keyed hash of all of them agreed, so it tells no secret.
+            # A later look-up compares octets only where a keyed hash of all agreed: it tells no secret.
             if len(self._remembered) < REMEMBERED_MAX:
                 self._remembered[asked.authorization] = key
             return key, None
@@ -143,8 +142,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def caller_address(peer: str, forwarded_for: bytes, trusted: Sequence[Network]) -> Address | None:
     """Return who is calling: the peer, or, where the peer is a trusted proxy, whom it forwards for.
 
-    X-Forwarded-For is read from the right, and the first address that is no trusted proxy of ours counts: what
-    stands further left is only what that caller claimed.
+    X-Forwarded-For is read from the right, and the first address that is no trusted proxy of ours counts:
+    what stands further left is only what that caller claimed.
     """
     address = _address(peer)
     hops = forwarded_for.decode("latin-1").split(",")[-HOPS_MAX:] if forwarded_for else []
@@ -161,6 +160,11 @@ def _address(text: str) -> Address | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)  # how a dual-stack socket shows IPv4 peers
     return address if mapped is None else mapped
+
+
+def _demand_active(key: Key) -> None:
+    if not key.tenant.active:
+        raise Refusal(Code.ACCOUNT_SUSPENDED)
 
 
 class _Signed:

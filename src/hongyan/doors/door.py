@@ -1,7 +1,7 @@
 """One process's way in: what every route needs, in one value, and the loops that serve it.
 
-Entry points: build(), Door.run(). Requests are answered without being logged; refusals and errors are, a few a
-second, without numbers, texts or query strings.
+Entry points: Door, Door.run(). Requests are answered without being logged; refusals and errors are logged, a
+few a second, without numbers, texts or query strings.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Door:
         self.gate = Gate(snapshots, self._nonces, self._rates, settings.clock_skew_s, trusted_proxies)
         self.ids = RequestIds()
         self.connections: set[Swept] = set()
-        self.answers: Counter[str] = Counter()  # how many by public code, since the start
+        self.refusals: Counter[str] = Counter()  # how many by public code, since the start
         self._second = 0
         self._logged = 0
 
@@ -95,7 +95,7 @@ class Door:
     def refuse(self, asked: Asked, refusal: Refusal, *, allow: str = "") -> Answer:
         """Answer a refusal, count it and log it."""
         answer = refused(asked, refusal, allow=allow)
-        self.answers[refusal.code.value.name] += 1
+        self.refusals[refusal.code.value.name] += 1
         if self._may_log():
             log.info(
                 "door.refused",
@@ -110,7 +110,7 @@ class Door:
         """Answer for a fault of ours: 500, nothing of it told to the caller, all of it logged."""
         log.error("door.failed", request_id=asked.request_id, exc_info=error)
         code = Code.SYSTEM_BUSY if isinstance(error, db.Unavailable) else Code.SYSTEM_ERROR
-        self.answers[code.value.name] += 1
+        self.refusals[code.value.name] += 1
         return refused(asked, Refusal(code, retry_after_s=1.0 if code is Code.SYSTEM_BUSY else None))
 
     def _may_log(self) -> bool:

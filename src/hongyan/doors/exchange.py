@@ -32,7 +32,7 @@ class Asked(msgspec.Struct, gc=False):
     address: str  # of the peer; empty for a Unix socket
     authorization: bytes = b""
     forwarded_for: bytes = b""
-    idempotency_key: bytes = b""
+    idempotency_key: bytes | None = None  # an empty one is refused, not ignored
     accept_language: bytes = b""
 
 
@@ -146,12 +146,12 @@ def mistake(error: str, within: str = "$") -> Refusal:
     """Turn a validation error's words into a refusal with the JSON path; `within` replaces the root."""
     reason, _, place = error.partition(" - at ")
     where = place.replace("`", "").replace("$", within, 1) if place else within
-    detail = {"path": where[:REASON_CHARACTERS_MAX], "reason": reason[:REASON_CHARACTERS_MAX]}
+    code = Code.REQUEST_INVALID_PARAMETER
     if reason.startswith("Object missing required field"):
-        return Refusal(Code.REQUEST_MISSING_PARAMETER, **detail)
-    if where.endswith("$.messages") and reason.startswith("Expected `array` of length <="):
-        return Refusal(Code.REQUEST_TOO_MANY_RECIPIENTS, **detail)
-    return Refusal(Code.REQUEST_INVALID_PARAMETER, **detail)
+        code = Code.REQUEST_MISSING_PARAMETER
+    elif where == "$.messages" and reason.startswith("Expected `array` of length <="):
+        code = Code.REQUEST_TOO_MANY_RECIPIENTS
+    return Refusal(code, path=where[:REASON_CHARACTERS_MAX], reason=reason[:REASON_CHARACTERS_MAX])
 
 
 @lru_cache(maxsize=len(Code) * 2)

@@ -6,60 +6,85 @@ each has its own statement, under load hundreds share one.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
+from hongyan.vocab.errors import Code, Refusal
+
 log = structlog.get_logger()
 
-T = TypeVar("T")
 BATCH_MAX: Final = 500
 WAITING_MAX: Final = 20_000  # beyond it: busy, rather than a late answer
 STATEMENT_WAIT_S: Final = 5.0
+RETRY_AFTER_S: Final = 1.0
+
+Heard = Callable[[Refusal | None], None]
+Told = tuple[Heard, Refusal | None]
+
+
+class Waits(Protocol):
+    """One who waits, and how to tell it what came of it."""
+
+    @property
+    def heard(self) -> Heard: ...
+
+
+T = TypeVar("T", bound=Waits)
 
 
 class Gatherer(Generic[T]):
-    """Keeps what waits, in order; run() hands it on in batches. `lost` hears of those that could not be kept."""
+    """Keeps what waits, in order; run() hands it to `keep` in batches and tells each once what came of it.
 
-    def __init__(
-        self, name: str, keep: Callable[[Sequence[T]], Awaitable[None]], lost: Callable[[Sequence[T]], None]
-    ) -> None:
+    `keep` returns whom to tell what; where it fails, the whole batch is told Busy.
+    """
+
+    def __init__(self, name: str, keep: Callable[[Sequence[T]], Awaitable[Sequence[Told]]]) -> None:
         self._name = name
         self._keep = keep
-        self._lost = lost
         self._waiting: deque[T] = deque()
         self._wake = asyncio.Event()
 
-    def add(self, one: T) -> bool:
-        """Put one in the queue; False where it is full."""
+    def add(self, one: T) -> None:
+        """Put one in the queue, or tell it Busy where that is full."""
         if len(self._waiting) >= WAITING_MAX:
-            return False
+            one.heard(busy())
+            return
         self._waiting.append(one)
         self._wake.set()
-        return True
 
     async def run(self) -> None:
-        """Keep batches until cancelled; those still waiting then are lost, and told so."""
+        """Keep batches until cancelled; those still waiting then are told Busy."""
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._waiting:
-                    await self._step(
-                        [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-                    )
+                    size = min(BATCH_MAX, len(self._waiting))
+                    await self._step([self._waiting.popleft() for _ in range(size)])
         finally:
-            self._lost(self._waiting)
+            self._tell((one.heard, busy()) for one in self._waiting)
             self._waiting.clear()
 
     async def _step(self, batch: Sequence[T]) -> None:
+        told: Iterable[Told] = [(one.heard, busy()) for one in batch]
         try:
             async with asyncio.timeout(STATEMENT_WAIT_S):
-                await self._keep(batch)
-        except asyncio.CancelledError:
-            self._lost(batch)
-            raise
-        except Exception as error:  # noqa: BLE001 - the top of a loop: the batch is refused, the loop goes on
+                told = await self._keep(batch)
+        except Exception as error:  # noqa: BLE001 - the top of a loop: it refuses the batch and goes on
             log.warning("door.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__)
-            self._lost(batch)
+        finally:
+            self._tell(told)
+
+    def _tell(self, told: Iterable[Told]) -> None:
+        for heard, refusal in told:
+            try:
+                heard(refusal)
+            except Exception:  # one caller's fault must not cost the others their answers
+                log.exception("door.not_told", gatherer=self._name)
+
+
+def busy() -> Refusal:
+    """Return the refusal of a door that cannot answer in time."""
+    return Refusal(Code.SYSTEM_BUSY, retry_after_s=RETRY_AFTER_S)

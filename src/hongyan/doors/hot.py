@@ -20,17 +20,18 @@ from uvicorn.server import ServerState
 from hongyan.doors.auth import CHALLENGE
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Answer, Asked
+from hongyan.doors.gather import busy
 from hongyan.doors.messages import HOT
-from hongyan.doors.nonces import busy
 from hongyan.vocab.errors import Code, Refusal
 
 log = structlog.get_logger()
 
-HEAD_OCTETS_MAX: Final = 32_768  # request line and headers
+HEAD_OCTETS_MAX: Final = 32_768  # request line and headers, beyond what one read brings
 OVERHEAD_OCTETS_MAX: Final = 8  # of a chunked body, for each octet of content: one-octet chunks still pass
 PIPELINE_MAX: Final = (
     64  # requests of one connection waiting for answers; then it is not read until some left
 )
+CONNECTIONS_MAX: Final = 10_000  # of one door; a further one is told Busy
 KEEP_ALIVE_S: Final = 75.0
 RECEIVE_WAIT_S: Final = 30.0  # from a request's first octet to its last; and for a client to read its answers
 LINGER_S: Final = 2.0  # how long we listen on after an early last answer, so that the client can read it
@@ -144,6 +145,9 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._since_s = self.loop.time()
         self._door.connections.add(self)
+        if len(self._door.connections) > CONNECTIONS_MAX:
+            self._phase = _Phase.HEAD
+            self._refuse(busy())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
@@ -158,17 +162,20 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        headers = self.headers
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            log.error("door.parser_failed", exc_info=error.__context__ or error)
+            log.exception("door.parser_failed", cause=repr(error.__context__))
             self._refuse(Refusal(Code.SYSTEM_ERROR))
         except httptools.HttpParserUpgrade:
             self._deaf = True  # the request itself is answered as it stands
         except httptools.HttpParserError:
             self._refuse(Refusal(Code.REQUEST_INVALID_PARAMETER, reason="this is not HTTP/1.1"))
         else:
-            if self._phase is not _Phase.IDLE:
+            if (
+                self._phase is not _Phase.IDLE and self.headers is headers
+            ):  # the request of the last octets too
                 self._count(len(data))
 
     def _count(self, octets: int) -> None:
@@ -293,7 +300,7 @@ class HotProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             name = name.lower()  # noqa: PLW2901 - one look-up for every spelling
             if name in _WANTED:
-                # RFC 9110 §5.3: repeated fields are one list; two credentials thus read as none that is right.
+                # RFC 9110 §5.3: repeated fields are one list; two credentials thus read as none.
                 fields[name] = fields[name] + b", " + value if name in fields else value
         self._fields = fields
         self._body = b""
@@ -361,7 +368,7 @@ class HotProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         try:
             HOT[self.url](self._door, asked, slot.answered)
-        except Exception as error:  # noqa: BLE001 - the top of a request: it is answered, the connection goes on
+        except Exception as error:  # noqa: BLE001 - the top of a request: the connection goes on
             slot.answered(self._door.broken(asked, error))
         if len(self._slots) >= PIPELINE_MAX:
             self._pace()
@@ -377,7 +384,7 @@ class HotProtocol(HttpToolsProtocol):
             self.client[0] if self.client else "",
             field(b"authorization", b""),
             field(b"x-forwarded-for", b""),
-            field(b"idempotency-key", b""),
+            field(b"idempotency-key"),
             field(b"accept-language", b""),
         )
 
@@ -388,12 +395,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def answers_ready(self) -> None:
         """Write every answer whose turn has come; start the application's request if that is next."""
-        if self._gone:
-            return
-        slots = self._slots
-        last = False
-        while slots:
-            head = slots[0]
+        while self._slots and not self._gone:
+            head = self._slots[0]
             if isinstance(head, _AppSlot):
                 if not head.started:
                     head.started = True
@@ -403,20 +406,26 @@ class HotProtocol(HttpToolsProtocol):
                 if head.expects:
                     self._say_continue(head)
                 break
-            slots.popleft()
-            last = not head.keep_alive or (self._stopping and not slots and self._phase is _Phase.IDLE)
-            self.transport.write(self._octets_of(head.answer, last=last))
-            if last:
-                break
+            self._slots.popleft()
+            if self._write(head.answer, keep_alive=head.keep_alive):
+                return
+        if not self._gone:
+            self._rest()
+
+    def _write(self, answer: Answer, *, keep_alive: bool) -> bool:
+        """Write one answer; True where it was the last of this connection."""
+        last = not keep_alive or (self._stopping and not self._slots and self._phase is _Phase.IDLE)
+        self.transport.write(self._octets_of(answer, last=last))
         if last:
             self._close()
-            return
-        if not slots:
-            if self._phase is _Phase.IDLE:
-                self._since_s = self.loop.time()
-                if self._stopping:
-                    self._close()
-                    return
+        return last
+
+    def _rest(self) -> None:
+        if not self._slots and self._phase is _Phase.IDLE:
+            self._since_s = self.loop.time()
+            if self._stopping:
+                self._close()
+                return
         if self.flow.read_paused:
             self._pace()
 

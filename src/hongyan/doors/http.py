@@ -7,6 +7,7 @@ uvicorn with the two hot routes taken at the socket (hot.py).
 import asyncio
 import contextlib
 import ipaddress
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Final, cast
@@ -34,7 +35,7 @@ Asking = Request[Any, Any, Any]
 
 
 def build(door: Door, metrics: Callable[[], bytes]) -> ASGIApp:
-    """Return the application: the public API, its document and page, /healthz, and /metrics for this machine."""
+    """Return the application: public API, document, page, /healthz, and /metrics for this machine."""
     document = openapi.document(VERSION)
     methods: dict[str, list[str]] = {}
     for route in ROUTES:
@@ -78,15 +79,25 @@ def serve_config(door: Door, app: ASGIApp) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: run.py decides when to stop, by `should_exit`."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     @property
     def port(self) -> int:
-        """The port that is listened on, once `started`; for a configured port of 0."""
+        """The port that is listened on, once `listening`; for a configured port of 0."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
+
+TELL_WAIT_S: Final = 30.0  # a question that takes longer is asked too widely
 
 Handle = Callable[[Asking], Awaitable[Response[bytes]]]
 
@@ -106,7 +117,8 @@ def _serve(door: Door, route: Route) -> Handle:
                 return _response(await _by_callback(door, route, asked))
             assert route.tells is not None
             key = await door.caller(asked)
-            told = await route.tells(door, key, asked, request.path_params)
+            async with asyncio.timeout(TELL_WAIT_S):
+                told = await route.tells(door, key, asked, request.path_params)
             return _response(answered(asked, told, route.status))
         except Refusal as refusal:
             return _response(door.refuse(asked, refusal))
@@ -148,7 +160,7 @@ def _without_body(door: Door, request: Asking, body: bytes = b"") -> Asked:
         client[0] if client else "",
         fields.get(b"authorization", b""),
         fields.get(b"x-forwarded-for", b""),
-        fields.get(b"idempotency-key", b""),
+        fields.get(b"idempotency-key"),
         fields.get(b"accept-language", b""),
     )
 

@@ -1,8 +1,8 @@
-"""Messages: take one, take many, look one up, search, cancel.
+"""Messages: take one, take many. (What becomes of them later: search.py.)
 
-Entry points: one() and batch(), which answer by a callback because they are the hot routes (hot.py calls them
-straight from the socket, http.py from its router); find(), search(), cancel(). The bounds of every field of the
-public API stand here, in the types, so that the decoder checks them and the OpenAPI document shows them.
+Entry points: one() and batch(), which answer by a callback because they are the hot routes: hot.py calls them
+straight from the socket, http.py from its router. The bounds of every field stand here, in the types, so that
+the decoder checks them and the OpenAPI document shows them.
 """
 
 import re
@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from hongyan.doors import exchange
 from hongyan.doors.door import Door
-from hongyan.doors.exchange import Answer, Asked, Then
+from hongyan.doors.exchange import Asked, Then
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
 from hongyan.way.accept import Accepted, Draft, Idempotency, Outcome
@@ -51,7 +51,7 @@ class AskedMessage(Draft, frozen=True, forbid_unknown_fields=True):
         Name, Meta(description="The approved name, without 【】; empty: the template's own")
     ] = ""
     template: Annotated[Name, Meta(description="The template's code")] = ""
-    params: Params = {}
+    params: Params = {}  # noqa: RUF012 - msgspec copies the default
     text: Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)] = ""
     purpose: Purpose | None = None
     send_at: (
@@ -92,7 +92,7 @@ class Promised(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class BatchLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What became of one message of a batch: `id` where it was accepted, `code` says why where it was not."""
+    """What became of one message of a batch: `id` where it was accepted, else `code` says why not."""
 
     index: int
     code: str
@@ -121,19 +121,36 @@ class BatchPromised(msgspec.Struct, frozen=True):
 
 def one(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/messages; `then` is called once, after the commit. 202 means fsynced."""
-    door.gate.admit(asked, partial(_one_admitted, door, asked, then))
+    door.gate.admit(asked, partial(_admitted, door, asked, then, _one))
 
 
-def _one_admitted(door: Door, asked: Asked, then: Then, key: Key | Refusal) -> None:
-    if isinstance(key, Refusal):
-        then(door.refuse(asked, key))
-        return
+def batch(door: Door, asked: Asked, then: Then) -> None:
+    """Answer POST /v1/messages/batch; `then` is called once, after the commit of all that were accepted."""
+    door.gate.admit(asked, partial(_admitted, door, asked, then, _batch))
+
+
+def _admitted(
+    door: Door,
+    asked: Asked,
+    then: Then,
+    offer: Callable[[Door, Asked, Then, Key], None],
+    outcome: Key | Refusal,
+) -> None:
+    """Go on with an admitted request. Whatever goes wrong is answered here: above, nobody can."""
     try:
-        draft = exchange.read(asked.body, _ONE)
-        idempotency = idempotency_of(asked) if asked.idempotency_key else None
+        if isinstance(outcome, Refusal):
+            then(door.refuse(asked, outcome))
+        else:
+            offer(door, asked, then, outcome)
     except Refusal as refusal:
         then(door.refuse(asked, refusal))
-        return
+    except Exception as error:  # noqa: BLE001 - the top of a request
+        then(door.broken(asked, error))
+
+
+def _one(door: Door, asked: Asked, then: Then, key: Key) -> None:
+    draft = exchange.read(asked.body, _ONE)
+    idempotency = None if asked.idempotency_key is None else idempotency_of(asked, asked.idempotency_key)
     door.acceptor.offer(key, (draft,), idempotency, partial(_one_done, door, asked, then, key, draft))
 
 
@@ -156,21 +173,9 @@ def _one_done(
     then(exchange.answered(asked, promised, 202))
 
 
-def batch(door: Door, asked: Asked, then: Then) -> None:
-    """Answer POST /v1/messages/batch; `then` is called once, after the commit of all that were accepted."""
-    door.gate.admit(asked, partial(_batch_admitted, door, asked, then))
-
-
-def _batch_admitted(door: Door, asked: Asked, then: Then, key: Key | Refusal) -> None:
-    if isinstance(key, Refusal):
-        then(door.refuse(asked, key))
-        return
-    try:
-        drafts = _read_batch(asked.body)
-        idempotency = idempotency_of(asked) if asked.idempotency_key else None
-    except Refusal as refusal:
-        then(door.refuse(asked, refusal))
-        return
+def _batch(door: Door, asked: Asked, then: Then, key: Key) -> None:
+    drafts = _read_batch(asked.body)
+    idempotency = None if asked.idempotency_key is None else idempotency_of(asked, asked.idempotency_key)
     good = [draft for draft in drafts if not isinstance(draft, Refusal)]
     done = partial(_batch_done, door, asked, then, key, drafts)
     if good:
@@ -253,9 +258,9 @@ _IDEMPOTENCY_KEY: Final = re.compile(rb"[!-~]{1,255}")
 HASH_OCTETS: Final = 16
 
 
-def idempotency_of(asked: Asked) -> Idempotency:
+def idempotency_of(asked: Asked, key: bytes) -> Idempotency:
     """Return the hashes that stand for an Idempotency-Key and for what was asked under it."""
-    if _IDEMPOTENCY_KEY.fullmatch(asked.idempotency_key) is None:
+    if _IDEMPOTENCY_KEY.fullmatch(key) is None:
         raise Refusal(
             Code.REQUEST_INVALID_PARAMETER,
             parameter="Idempotency-Key",
@@ -263,7 +268,7 @@ def idempotency_of(asked: Asked) -> Idempotency:
         )
     body = blake2b(asked.method + b" " + asked.path + b"\n", digest_size=HASH_OCTETS)
     body.update(asked.body)
-    return Idempotency(blake2b(asked.idempotency_key, digest_size=HASH_OCTETS).digest(), body.digest())
+    return Idempotency(blake2b(key, digest_size=HASH_OCTETS).digest(), body.digest())
 
 
 HOT: Final[dict[bytes, Callable[[Door, Asked, Then], None]]] = {

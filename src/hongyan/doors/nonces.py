@@ -4,19 +4,17 @@ Writes: nonce. Entry point: Nonces.use(). Rows may be pruned once `until` is pas
 timestamp is refused without them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, LiteralString
 
 import msgspec
 
 from hongyan import db
-from hongyan.doors.gather import Gatherer
+from hongyan.doors.gather import Gatherer, Heard, Told
 from hongyan.vocab.errors import Code, Refusal
 
 MARGIN_S: Final = 60.0  # between the clocks of several door machines
-RETRY_AFTER_S: Final = 1.0
-
-Heard = Callable[[Refusal | None], None]
+PRUNE_MAX: Final = 10_000  # rows of one statement
 
 
 class Nonces:
@@ -24,7 +22,7 @@ class Nonces:
 
     def __init__(self, database: db.Database) -> None:
         self._database = database
-        self._gatherer = Gatherer[_Use]("nonces", self._keep, _lost)
+        self._gatherer = Gatherer[_Use]("nonces", self._keep)
         self.run = self._gatherer.run
 
     def use(self, key_id: int, nonce: bytes, stale_at_s: float, heard: Heard) -> None:
@@ -32,14 +30,12 @@ class Nonces:
 
         `stale_at_s` (Unix seconds) is when the request that carried it is too old anyway.
         """
-        if not self._gatherer.add(_Use((key_id, nonce), stale_at_s + MARGIN_S, heard)):
-            heard(busy())
+        self._gatherer.add(_Use((key_id, nonce), stale_at_s + MARGIN_S, heard))
 
-    async def _keep(self, batch: Sequence["_Use"]) -> None:
+    async def _keep(self, batch: Sequence["_Use"]) -> Sequence[Told]:
         first: dict[tuple[int, bytes], _Use] = {}
         for use in batch:
-            if first.setdefault(use.row, use) is not use:
-                use.heard(Refusal(Code.AUTH_NONCE_USED))
+            first.setdefault(use.row, use)
         # In key order, so that two doors with the same nonces wait for each other instead of deadlocking.
         rows = sorted(first)
         kept = await self._database.fetch(
@@ -49,29 +45,36 @@ class Nonces:
             [first[row].until_s for row in rows],
         )
         new = {(row["key_id"], row["nonce"]) for row in kept}
-        for row, use in first.items():
-            use.heard(None if row in new else Refusal(Code.AUTH_NONCE_USED))
+        return [
+            (use.heard, None if first[use.row] is use and use.row in new else Refusal(Code.AUTH_NONCE_USED))
+            for use in batch
+        ]
 
 
 USE_SQL: LiteralString = """
 INSERT INTO nonce (key_id, nonce, until)
-SELECT key_id, nonce, to_timestamp(until_s) FROM unnest($1::int[], $2::bytea[], $3::float8[]) u(key_id, nonce, until_s)
+SELECT key_id, nonce, to_timestamp(until_s)
+  FROM unnest($1::int[], $2::bytea[], $3::float8[]) u(key_id, nonce, until_s)
     ON CONFLICT DO NOTHING
 RETURNING key_id, nonce
 """
 
 
-def busy() -> Refusal:
-    """Return the refusal of a door that cannot answer in time."""
-    return Refusal(Code.SYSTEM_BUSY, retry_after_s=RETRY_AFTER_S)
+PRUNE_SQL: LiteralString = """
+WITH stale AS (
+    DELETE FROM nonce WHERE ctid = ANY(ARRAY(SELECT ctid FROM nonce WHERE until < now() LIMIT $1)) RETURNING 1
+)
+SELECT count(*)::int AS count FROM stale
+"""
+
+
+async def prune(database: db.Database) -> int:
+    """Forget nonces whose requests are too old anyway; returns how many. Call again while PRUNE_MAX."""
+    (row,) = await database.fetch(PRUNE_SQL, PRUNE_MAX)
+    return int(row["count"])
 
 
 class _Use(msgspec.Struct, frozen=True):
     row: tuple[int, bytes]
     until_s: float
     heard: Heard
-
-
-def _lost(batch: Sequence[_Use]) -> None:
-    for use in batch:
-        use.heard(busy())

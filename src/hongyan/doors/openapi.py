@@ -26,7 +26,7 @@ def document(version: str) -> Json:
     paths: dict[str, Json] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    return {
+    whole = {
         "openapi": "3.1.0",
         "info": {
             "title": "鸿雁 hongyan",
@@ -53,6 +53,8 @@ def document(version: str) -> Json:
             },
         },
     }
+    plain: Json = msgspec.json.decode(msgspec.json.encode(whole))  # defaults may be tuples
+    return plain
 
 
 def codes_of(route: Route) -> Sequence[Code]:

@@ -10,7 +10,8 @@ from html import escape
 from typing import Any, Final
 
 _STYLE: Final = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+body{color:#222;background:#fff}
 h2{margin-top:3rem;border-top:1px solid #ddd;padding-top:1rem;font-size:1.2rem}
 code{font-family:ui-monospace,monospace;font-size:.9em;background:#f4f4f4;padding:.1em .3em;border-radius:3px}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
@@ -66,8 +67,8 @@ def _operation(method: str, path: str, operation: Json) -> str:
     if "requestBody" in operation:
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         pieces.append(f"<p>Body: {_kind(body)}</p>")
-    rows = ((f"<b>{status}</b>", _response(response)) for status, response in operation["responses"].items())
-    pieces.append(_table(("status", "answer"), rows))
+    answers = ((f"<b>{status}</b>", _response(answer)) for status, answer in operation["responses"].items())
+    pieces.append(_table(("status", "answer"), answers))
     return "".join(pieces)
 
 

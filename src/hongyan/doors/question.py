@@ -1,7 +1,7 @@
 """Query strings, read into the same kind of checked types as bodies.
 
-Entry points: read_query(), said_as(). A list is written with commas (`status=delivered,undelivered`); a parameter given twice,
-or unknown, is refused, because a filter that is silently dropped answers another question.
+Entry points: read_query(), said_as(). A list is written with commas (`status=delivered,expired`); a parameter
+given twice, or unknown, is refused, because a filter that is silently dropped answers another question.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def said_as(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        ours = refusal.detail.get("parameter")
+        ours = str(refusal.detail.get("parameter"))
         if ours in names:
             refusal.detail["parameter"] = names[ours]
         raise

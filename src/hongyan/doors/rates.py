@@ -1,9 +1,9 @@
 """The rate of each app key, exact over all door processes.
 
-Writes: key_rate. Entry point: Rates.take(). Tokens come from one row per key by the generic cell rate algorithm
-(GCRA), reckoned with the database's clock under the row's lock; a door takes as many as wait, and at high rates
-a few ahead, which it must use within LEASE_S. Over any t seconds a key gets at most rate × (t + 1) requests.
-A key without a rate costs nothing.
+Writes: key_rate. Entry point: Rates.take(). Tokens come from one row per key by the generic cell rate
+algorithm (GCRA), reckoned with the database's clock under the row's lock; a door takes as many as wait, and
+at high rates a few ahead, which it must use within LEASE_S. Over any t seconds a key gets at most
+rate × (t + 1) requests. A key without a rate costs nothing.
 """
 
 import math
@@ -14,8 +14,7 @@ from typing import Final, LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.doors.gather import Gatherer
-from hongyan.doors.nonces import Heard, busy
+from hongyan.doors.gather import Gatherer, Heard, Told, busy
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.way.snapshot import Key
 
@@ -30,11 +29,11 @@ class Rates:
         self._database = database
         self._clock = clock
         self._purses: dict[int, _Purse] = {}
-        self._gatherer = Gatherer[_Want]("rates", self._fetch, _lost)
+        self._gatherer = Gatherer[_Want]("rates", self._fetch)
         self.run = self._gatherer.run
 
     def take(self, key: Key, heard: Heard) -> None:
-        """Take one token for one request; `heard` gets None, or the refusal with Retry-After, at once or later."""
+        """Take one token; `heard` gets None, or the refusal with Retry-After, at once or later."""
         purse = self._purses.setdefault(key.id, _Purse())
         now_s = self._clock()
         if purse.tokens and now_s < purse.lapse_s:
@@ -43,10 +42,10 @@ class Rates:
             heard(None)
         elif now_s < purse.empty_until_s:
             heard(_limited(purse.empty_until_s - now_s))
-        elif not self._gatherer.add(_Want(key.id, key.rate_per_s, heard)):
-            heard(busy())
+        else:
+            self._gatherer.add(_Want(key.id, key.rate_per_s, heard))
 
-    async def _fetch(self, batch: Sequence["_Want"]) -> None:
+    async def _fetch(self, batch: Sequence["_Want"]) -> Sequence[Told]:
         wants: dict[int, list[_Want]] = {}
         for want in batch:
             wants.setdefault(want.key_id, []).append(want)
@@ -59,20 +58,25 @@ class Rates:
                 await tx.execute(ROW_SQL, fresh)
             bursts = [SAVED_S - LEASE_S if rate * LEASE_S >= 1 else SAVED_S for rate in rates]
             rows = await tx.fetch(LEASE_SQL, ids, rates, tokens, bursts)
+        told: list[Told] = []
         for row in rows:
-            self._share(wants.pop(row["key_id"]), self._purses[row["key_id"]], row["granted"], row["wait_s"])
+            key_id = row["key_id"]
+            told += self._share(wants.pop(key_id), self._purses[key_id], row["granted"], row["wait_s"])
         for key_id, those in wants.items():  # somebody deleted the row: make it again next time
             self._purses[key_id].has_row = False
-            _lost(those)
+            told += [(want.heard, busy()) for want in those]
+        return told
 
     def _ahead(self, key_id: int, rate_per_s: int) -> int:
-        """Return how many tokens to take ahead: as many as the last lease's time used, LEASE_S worth at most."""
+        """Return how many tokens to take ahead: as many as the last lease used, LEASE_S worth at most."""
         purse = self._purses[key_id]
         if self._clock() > purse.lapse_s + LEASE_S:
             return 0
         return min(purse.used, math.floor(rate_per_s * LEASE_S))
 
-    def _share(self, wants: Sequence["_Want"], purse: "_Purse", granted: int, wait_s: float) -> None:
+    def _share(
+        self, wants: Sequence["_Want"], purse: "_Purse", granted: int, wait_s: float
+    ) -> Sequence[Told]:
         now_s = self._clock()
         served = min(granted, len(wants))
         purse.has_row = True
@@ -81,21 +85,20 @@ class Rates:
         purse.lapse_s = now_s + LEASE_S
         if served < len(wants):
             purse.empty_until_s = now_s + wait_s
-        for want in wants[:served]:
-            want.heard(None)
-        for want in wants[served:]:
-            want.heard(_limited(wait_s))
+        return [(want.heard, None if at < served else _limited(wait_s)) for at, want in enumerate(wants)]
 
 
 ROW_SQL: LiteralString = """
-INSERT INTO key_rate (key_id, next_at) SELECT key_id, now() FROM unnest($1::int[]) u(key_id) ON CONFLICT DO NOTHING
+INSERT INTO key_rate (key_id, next_at) SELECT key_id, now() FROM unnest($1::int[]) u(key_id)
+    ON CONFLICT DO NOTHING
 """
-# The commit need not be durable: next_at is never more than a second ahead, and a server that crashed is away longer.
+# The commit need not be durable: next_at is at most a second ahead, and a server that crashed is away longer.
 LEASE_SQL: LiteralString = """
 WITH held AS (
     SELECT k.key_id, u.rate, u.wanted, u.burst_s, clock_timestamp() AS now_at, k.next_at
       FROM key_rate k
-      JOIN unnest($1::int[], $2::int[], $3::int[], $4::float8[]) u(key_id, rate, wanted, burst_s) USING (key_id)
+      JOIN unnest($1::int[], $2::int[], $3::int[], $4::float8[]) u(key_id, rate, wanted, burst_s)
+        ON u.key_id = k.key_id
      ORDER BY k.key_id FOR UPDATE OF k
 ), ample AS (
     SELECT key_id, rate, burst_s, now_at, greatest(next_at, now_at) AS next_at,
@@ -105,7 +108,8 @@ WITH held AS (
 ), moved AS (
     UPDATE key_rate k SET next_at = a.next_at + make_interval(secs => a.granted::float8 / a.rate)
       FROM ample a WHERE k.key_id = a.key_id
-    RETURNING k.key_id, a.granted, a.rate, a.burst_s, extract(epoch FROM k.next_at - a.now_at)::float8 AS ahead_s
+    RETURNING k.key_id, a.granted, a.rate, a.burst_s,
+              extract(epoch FROM k.next_at - a.now_at)::float8 AS ahead_s
 )
 SELECT key_id, granted, greatest(0, ahead_s - burst_s + 1.0 / rate)::float8 AS wait_s,
        set_config('synchronous_commit', 'off', true) AS commit
@@ -129,8 +133,3 @@ class _Want(msgspec.Struct, frozen=True):
 
 def _limited(wait_s: float) -> Refusal:
     return Refusal(Code.REQUEST_RATE_LIMITED, retry_after_s=wait_s)
-
-
-def _lost(batch: Sequence[_Want]) -> None:
-    for want in batch:
-        want.heard(busy())

@@ -1,7 +1,7 @@
-"""Reports by pulling: what the app is owed, given out under a cursor and forgotten when that is acknowledged.
+"""Reports by pulling: what the app is owed, given out under a cursor and forgotten when acknowledged.
 
-Writes nothing itself (way/owing.py does). For apps that cannot be called: final statuses, corrections and inbound
-messages are the same notices a webhook would be posted.
+Writes nothing itself (way/owing.py does). For apps that cannot be called: final statuses, corrections and
+inbound messages are the same notices a webhook would be posted.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class AskedAcknowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """How many events are forgotten; 0 where the cursor was acknowledged before, or its lease is another's now."""
+    """How many events are forgotten; 0 where that was done before, or the lease is over."""
 
     acknowledged: int
 

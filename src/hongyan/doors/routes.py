@@ -1,7 +1,7 @@
 """The table of the public API: every route, what it takes, what it gives, how it may refuse.
 
-The router (http.py) and the OpenAPI document (openapi.py) are both made from ROUTES, so neither can say what the
-other does not. A new route is one entry here and one function in the file of its noun.
+The router (http.py) and the OpenAPI document (openapi.py) are both made from ROUTES, so neither can say what
+the other does not. A new route is one entry here and one function in the file of its noun.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

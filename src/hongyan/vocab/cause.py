@@ -56,7 +56,9 @@ class Cause(StrEnum):
 
 CAUSES = tuple(Cause)  # index = stored number
 _NUMBERS = {cause: number for number, cause in enumerate(CAUSES)}
-_OTHER_CHANNEL = frozenset({Cause.NO_ROUTE, Cause.NETWORK, Cause.PORTED, Cause.RATE_LIMITED, Cause.SIGN_UNREGISTERED})
+_OTHER_CHANNEL = frozenset(
+    {Cause.NO_ROUTE, Cause.NETWORK, Cause.PORTED, Cause.RATE_LIMITED, Cause.SIGN_UNREGISTERED}
+)
 
 
 class CodeMeaning(NamedTuple):

@@ -23,63 +23,114 @@ class Code(Enum):
 
     OK = CodeRow("OK", 0, 200, "成功", "Accepted")
     AUTH_MISSING = CodeRow("Auth.Missing", 10001, 401, "缺少身份凭证", "No credentials were given")
-    AUTH_KEY_NOT_FOUND = CodeRow("Auth.KeyNotFound", 10002, 401, "AppKey 不存在或已停用", "Unknown or disabled app key")
+    AUTH_KEY_NOT_FOUND = CodeRow(
+        "Auth.KeyNotFound", 10002, 401, "AppKey 不存在或已停用", "Unknown or disabled app key"
+    )
     AUTH_SIGNATURE_MISMATCH = CodeRow(
         "Auth.SignatureMismatch", 10003, 401, "签名或密钥不正确", "The request MAC or the secret is wrong"
     )
     AUTH_EXPIRED = CodeRow(
-        "Auth.Expired", 10004, 401, "时间戳与服务器相差超过 5 分钟", "The timestamp is more than 5 minutes off our clock"
+        "Auth.Expired",
+        10004,
+        401,
+        "时间戳与服务器相差超过 5 分钟",
+        "The timestamp is more than 5 minutes off our clock",
     )
-    AUTH_NONCE_USED = CodeRow("Auth.NonceUsed", 10005, 401, "请求重放：nonce 已使用", "This nonce was used before")
-    AUTH_IP_DENIED = CodeRow("Auth.IpDenied", 10006, 403, "来源 IP 不在白名单", "This address is not on the key's allow-list")
+    AUTH_NONCE_USED = CodeRow(
+        "Auth.NonceUsed", 10005, 401, "请求重放：nonce 已使用", "This nonce was used before"
+    )
+    AUTH_IP_DENIED = CodeRow(
+        "Auth.IpDenied", 10006, 403, "来源 IP 不在白名单", "This address is not on the key's allow-list"
+    )
     AUTH_PERMISSION_DENIED = CodeRow(
         "Auth.PermissionDenied", 10007, 403, "该密钥没有此权限", "This key may not do that"
     )
-    REQUEST_ROUTE_NOT_FOUND = CodeRow("Request.ActionNotFound", 11001, 404, "没有这个接口", "There is no such route")
-    REQUEST_MISSING_PARAMETER = CodeRow("Request.MissingParameter", 11002, 400, "缺少参数", "A parameter is missing")
-    REQUEST_INVALID_PARAMETER = CodeRow("Request.InvalidParameter", 11003, 400, "参数不正确", "A parameter is wrong")
-    REQUEST_MALFORMED_JSON = CodeRow("Request.MalformedJson", 11004, 400, "JSON 格式错误", "The body is not valid JSON")
+    REQUEST_ROUTE_NOT_FOUND = CodeRow(
+        "Request.ActionNotFound", 11001, 404, "没有这个接口", "There is no such route"
+    )
+    REQUEST_MISSING_PARAMETER = CodeRow(
+        "Request.MissingParameter", 11002, 400, "缺少参数", "A parameter is missing"
+    )
+    REQUEST_INVALID_PARAMETER = CodeRow(
+        "Request.InvalidParameter", 11003, 400, "参数不正确", "A parameter is wrong"
+    )
+    REQUEST_MALFORMED_JSON = CodeRow(
+        "Request.MalformedJson", 11004, 400, "JSON 格式错误", "The body is not valid JSON"
+    )
     REQUEST_TOO_MANY_RECIPIENTS = CodeRow(
         "Request.TooManyRecipients", 11005, 400, "一次最多 1000 条", "At most 1,000 messages in one request"
     )
     REQUEST_IDEMPOTENCY_CONFLICT = CodeRow(
-        "Request.IdempotencyConflict", 11006, 409, "该 Idempotency-Key 已用于其他内容",
+        "Request.IdempotencyConflict",
+        11006,
+        409,
+        "该 Idempotency-Key 已用于其他内容",
         "This Idempotency-Key was used with another body",
     )
-    REQUEST_RATE_LIMITED = CodeRow("Request.RateLimited", 11007, 429, "请求过于频繁", "Too many requests for this key")
+    REQUEST_RATE_LIMITED = CodeRow(
+        "Request.RateLimited", 11007, 429, "请求过于频繁", "Too many requests for this key"
+    )
     REQUEST_NOT_FOUND = CodeRow("Request.NotFound", 11008, 404, "对象不存在", "There is no such object")
     REQUEST_TOO_LARGE = CodeRow("Request.TooLarge", 11009, 413, "请求体过大", "The request body is too large")
     REQUEST_METHOD_NOT_ALLOWED = CodeRow(
         "Request.MethodNotAllowed", 11010, 405, "请求方法不支持", "The route does not take this method"
     )
     REQUEST_TOO_LATE = CodeRow(
-        "Request.TooLate", 11011, 409, "消息已提交或已结束，不能取消", "The message has left or is final; it cannot be cancelled"
+        "Request.TooLate",
+        11011,
+        409,
+        "消息已提交或已结束，不能取消",
+        "The message has left or is final; it cannot be cancelled",
     )
     ACCOUNT_SUSPENDED = CodeRow("Account.Suspended", 12001, 403, "账户已停用", "The account is suspended")
     ACCOUNT_BALANCE_INSUFFICIENT = CodeRow(
         "Account.BalanceInsufficient", 12002, 402, "余额不足", "The balance does not cover this message"
     )
-    NUMBER_INVALID = CodeRow("Number.Invalid", 13001, 400, "号码不正确", "This is not a number that can receive messages")
-    NUMBER_REGION_NOT_ALLOWED = CodeRow(
-        "Number.RegionNotAllowed", 13002, 403, "未开通该国家或地区", "This country is not enabled for the account"
+    NUMBER_INVALID = CodeRow(
+        "Number.Invalid", 13001, 400, "号码不正确", "This is not a number that can receive messages"
     )
-    NUMBER_BLOCKED = CodeRow("Number.Blacklisted", 13003, 403, "号码在黑名单中", "The number is on a block list")
+    NUMBER_REGION_NOT_ALLOWED = CodeRow(
+        "Number.RegionNotAllowed",
+        13002,
+        403,
+        "未开通该国家或地区",
+        "This country is not enabled for the account",
+    )
+    NUMBER_BLOCKED = CodeRow(
+        "Number.Blacklisted", 13003, 403, "号码在黑名单中", "The number is on a block list"
+    )
     NUMBER_OPTED_OUT = CodeRow("Number.Unsubscribed", 13004, 403, "用户已退订", "The person has opted out")
     NUMBER_TYPE_MISMATCH = CodeRow(
-        "Number.TypeMismatch", 13005, 400, "模板不适用于该地区号码", "The template is not for numbers of this region"
+        "Number.TypeMismatch",
+        13005,
+        400,
+        "模板不适用于该地区号码",
+        "The template is not for numbers of this region",
     )
     NUMBER_TEST_ONLY = CodeRow(
-        "Number.TestOnly", 13006, 403, "沙箱密钥只能发送到测试号码", "A sandbox key may only write to sandbox numbers"
+        "Number.TestOnly",
+        13006,
+        403,
+        "沙箱密钥只能发送到测试号码",
+        "A sandbox key may only write to sandbox numbers",
     )
     SIGN_NOT_FOUND = CodeRow("Sign.NotFound", 14001, 400, "签名不存在", "There is no such signature")
-    SIGN_NOT_APPROVED = CodeRow("Sign.NotApproved", 14002, 400, "签名未通过审核", "The signature is not approved")
+    SIGN_NOT_APPROVED = CodeRow(
+        "Sign.NotApproved", 14002, 400, "签名未通过审核", "The signature is not approved"
+    )
     SIGN_SCENE_MISMATCH = CodeRow(
         "Sign.SceneMismatch", 14004, 400, "模板绑定了其他签名", "The template is bound to another signature"
     )
     TEMPLATE_NOT_FOUND = CodeRow("Template.NotFound", 15001, 400, "模板不存在", "There is no such template")
-    TEMPLATE_NOT_APPROVED = CodeRow("Template.NotApproved", 15002, 400, "模板未通过审核", "The template is not approved")
+    TEMPLATE_NOT_APPROVED = CodeRow(
+        "Template.NotApproved", 15002, 400, "模板未通过审核", "The template is not approved"
+    )
     TEMPLATE_MISSING_VARIABLE = CodeRow(
-        "Template.MissingVariable", 15003, 400, "模板变量缺失或多余", "A template variable is missing or unknown"
+        "Template.MissingVariable",
+        15003,
+        400,
+        "模板变量缺失或多余",
+        "A template variable is missing or unknown",
     )
     TEMPLATE_VARIABLE_INVALID = CodeRow(
         "Template.VariableInvalid", 15004, 400, "模板变量不符合规则", "A template variable breaks its rule"
@@ -92,23 +143,43 @@ class Code(Enum):
     )
     CONTENT_TOO_LONG = CodeRow("Content.TooLong", 16002, 400, "内容过长", "The text is too long")
     CONTENT_MISSING_UNSUBSCRIBE = CodeRow(
-        "Content.MissingUnsubscribe", 16004, 400, "营销短信缺少退订提示", "A promotional text must say how to opt out"
+        "Content.MissingUnsubscribe",
+        16004,
+        400,
+        "营销短信缺少退订提示",
+        "A promotional text must say how to opt out",
     )
     CONTENT_SEND_WINDOW = CodeRow(
-        "Content.SendWindow", 16005, 400, "有效期内没有允许的发送时段", "No allowed sending hours lie within the validity"
+        "Content.SendWindow",
+        16005,
+        400,
+        "有效期内没有允许的发送时段",
+        "No allowed sending hours lie within the validity",
     )
-    LIMIT_MINUTE = CodeRow("Limit.Minute", 17001, 429, "该号码每分钟发送次数超限", "The number's limit per minute is reached")
-    LIMIT_HOUR = CodeRow("Limit.Hour", 17002, 429, "该号码每小时发送次数超限", "The number's limit per hour is reached")
-    LIMIT_DAY = CodeRow("Limit.Day", 17003, 429, "该号码每日发送次数超限", "The number's limit per day is reached")
+    LIMIT_MINUTE = CodeRow(
+        "Limit.Minute", 17001, 429, "该号码每分钟发送次数超限", "The number's limit per minute is reached"
+    )
+    LIMIT_HOUR = CodeRow(
+        "Limit.Hour", 17002, 429, "该号码每小时发送次数超限", "The number's limit per hour is reached"
+    )
+    LIMIT_DAY = CodeRow(
+        "Limit.Day", 17003, 429, "该号码每日发送次数超限", "The number's limit per day is reached"
+    )
     LIMIT_SAME_CONTENT = CodeRow(
         "Limit.SameContent", 17004, 429, "相同内容重复发送", "The same text was just sent to this number"
     )
-    ROUTE_NONE = CodeRow("Route.None", 20001, 503, "没有可用的通道配置", "No configured channel can ever carry this")
-    SYSTEM_ERROR = CodeRow("System.Error", 50000, 500, "系统错误，请带 request_id 联系我们", "Our fault; tell us the request_id")
-    SYSTEM_BUSY = CodeRow("System.Busy", 50001, 503, "系统繁忙，请稍后重试", "Busy; nothing was accepted, try again")
+    ROUTE_NONE = CodeRow(
+        "Route.None", 20001, 503, "没有可用的通道配置", "No configured channel can ever carry this"
+    )
+    SYSTEM_ERROR = CodeRow(
+        "System.Error", 50000, 500, "系统错误，请带 request_id 联系我们", "Our fault; tell us the request_id"
+    )
+    SYSTEM_BUSY = CodeRow(
+        "System.Busy", 50001, 503, "系统繁忙，请稍后重试", "Busy; nothing was accepted, try again"
+    )
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is an answer, not an error
     """Raised to refuse a request. `detail` says exactly what was wrong, for programs; never a secret or a number."""
 
     def __init__(self, code: Code, *, retry_after_s: float | None = None, **detail: Any) -> None:

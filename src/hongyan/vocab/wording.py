@@ -15,7 +15,9 @@ import msgspec
 from hongyan.vocab.errors import Code, Refusal
 
 PLACE = re.compile(r"\$?\{([A-Za-z][A-Za-z0-9_]{0,24})\}")
-URL = re.compile(r"(?i)(?:https?://|www\.|[a-z0-9-]+\.(?:com|cn|net|org|info|top|xyz|cc|me|io|vip|shop|link)(?:[/?:]|$|[^a-z0-9-]))")
+URL = re.compile(
+    r"(?i)(?:https?://|www\.|[a-z0-9-]+\.(?:com|cn|net|org|info|top|xyz|cc|me|io|vip|shop|link)(?:[/?:]|$|[^a-z0-9-]))"
+)
 VALUE_CHARACTERS_MAX = 1_000
 
 
@@ -84,10 +86,10 @@ class Compiled(msgspec.Struct, frozen=True):
                 if kind.pattern.fullmatch(text) is None:
                     raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, pattern=kind.pattern.pattern)
             elif "【" in text or "】" in text:
-                raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason="【】 belong to the signature")
-            elif not kind.url and "." in text and URL.search(text):
-                raise Refusal(Code.TEMPLATE_VARIABLE_URL, variable=name)
-            elif not kind.url and "://" in text:
+                raise Refusal(
+                    Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason="【】 belong to the signature"
+                )
+            elif not kind.url and ("://" in text or ("." in text and URL.search(text))):
                 raise Refusal(Code.TEMPLATE_VARIABLE_URL, variable=name)
             texts[name] = text
         pieces = [self.literals[0]]
@@ -98,7 +100,9 @@ class Compiled(msgspec.Struct, frozen=True):
     def _refuse_names(self, values: Mapping[str, Any]) -> None:
         missing = sorted(set(self.rules) - set(values))
         unknown = sorted(set(values) - set(self.rules))
-        raise Refusal(Code.TEMPLATE_MISSING_VARIABLE, missing=missing, unknown=[name[:40] for name in unknown][:10])
+        raise Refusal(
+            Code.TEMPLATE_MISSING_VARIABLE, missing=missing, unknown=[name[:40] for name in unknown][:10]
+        )
 
 
 def compile_body(body: str, variables_json: str) -> Compiled:
@@ -111,5 +115,8 @@ def compile_body(body: str, variables_json: str) -> Compiled:
         variable = given.get(name, Variable())
         kind = KINDS.get(variable.kind, KINDS["other"])
         own = min(variable.max, VALUE_CHARACTERS_MAX)
-        rules[name] = (kind, own if own and (kind.pattern is None or own < kind.characters_max) else kind.characters_max)
+        rules[name] = (
+            kind,
+            own if own and (kind.pattern is None or own < kind.characters_max) else kind.characters_max,
+        )
     return Compiled(literals=tuple(pieces[0::2]), names=names, rules=rules)

@@ -65,9 +65,25 @@ Done = Callable[[Sequence[Outcome]], None]
 class _Row:
     """One message on its way into the database."""
 
-    __slots__ = ("cleared", "decision", "entry", "fkey", "handed", "hit", "id", "index", "key", "limits", "params", "phone_index", "reference")
+    __slots__ = (
+        "cleared",
+        "decision",
+        "entry",
+        "fkey",
+        "handed",
+        "hit",
+        "id",
+        "index",
+        "key",
+        "limits",
+        "params",
+        "phone_index",
+        "reference",
+        "sealed",
+    )
 
     id: MessageId
+    sealed: bytes
     phone_index: bytes
     limits: Limits
     fkey: bytes | None  # under which the number's frequency is counted
@@ -140,6 +156,7 @@ class Acceptor:
         self._busy_keys: set[bytes] = set()
         self._repeatable: deque[tuple[_Entry, Sequence[Draft]]] = deque()
         self._wake_repeatable = asyncio.Event()
+        self._under_way = 0  # rows being committed, and batch requests being served
         self.stopping = False
 
     # ---- in
@@ -158,7 +175,9 @@ class Acceptor:
             self._waiting.extend(rows)
             self._wake.set()
 
-    async def accept(self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None = None) -> Sequence[Outcome]:
+    async def accept(
+        self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None = None
+    ) -> Sequence[Outcome]:
         """Accept drafts and wait for the commit, at most accept_wait_s."""
         answered: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
 
@@ -170,7 +189,9 @@ class Acceptor:
         async with asyncio.timeout(self._settings.accept_wait_s):
             return await answered
 
-    def _prepare(self, entry: _Entry, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId] = ()) -> list[_Row]:
+    def _prepare(
+        self, entry: _Entry, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId] = ()
+    ) -> list[_Row]:
         snapshot = self._keeper.current
         now_s = clock.now_s()
         rows = []
@@ -187,6 +208,11 @@ class Acceptor:
             except Refusal as refusal:
                 self._counters.refused(refusal.code)
                 entry.settle(index, refusal)
+            except (UnicodeEncodeError, OverflowError):  # half a surrogate pair, an integer beyond 64 bits
+                self._counters.refused(Code.REQUEST_INVALID_PARAMETER)
+                entry.settle(
+                    index, Refusal(Code.REQUEST_INVALID_PARAMETER, reason="a value that cannot be kept")
+                )
         return rows
 
     def _ask_purse(self, key: Key, cleared: guard.Cleared, now_s: float) -> None:
@@ -198,6 +224,7 @@ class Acceptor:
         cleared, tenant, vault = row.cleared, row.key.tenant, self._vault
         wording = cleared.wording
         row.phone_index = vault.phone_index(cleared.number.e164)
+        row.sealed = vault.seal(tenant.id, _pack((cleared.number.e164, wording.text, row.params)))
         row.limits = tenant.limits[wording.purpose]
         row.fkey = None
         row.hit = 0
@@ -211,10 +238,18 @@ class Acceptor:
 
     def _trace(self, row: _Row) -> int:
         tenant, wording = row.key.tenant, row.cleared.wording
-        known = (row.cleared.rules, tenant.limits[wording.purpose], tenant.duplicate_s, wording.purpose, tenant.id)
+        known = (
+            row.cleared.rules,
+            tenant.limits[wording.purpose],
+            tenant.duplicate_s,
+            wording.purpose,
+            tenant.id,
+        )
         number = self._traces.get(known)
         if number is None:
-            number = self._traces[known] = self._decisions.id_of(guard.trace(row.cleared.rules, tenant, wording.purpose))
+            number = self._traces[known] = self._decisions.id_of(
+                guard.trace(row.cleared.rules, tenant, wording.purpose)
+            )
         return number
 
     def _offer_repeatable(self, entry: _Entry, drafts: Sequence[Draft]) -> None:
@@ -241,11 +276,14 @@ class Acceptor:
                 self._wake_repeatable.clear()
                 await self._wake_repeatable.wait()
             entry, drafts = self._repeatable.popleft()
+            self._under_way += 1
             try:
                 async with asyncio.timeout(self._settings.accept_wait_s):
                     outcomes = await self._repeat(entry, drafts)
             except (*db.Unavailable, TimeoutError):
                 outcomes = [Refusal(Code.SYSTEM_BUSY, retry_after_s=1)] * len(drafts)
+            finally:
+                self._under_way -= 1
             entry.done(outcomes)
 
     async def _repeat(self, entry: _Entry, drafts: Sequence[Draft]) -> Sequence[Outcome]:
@@ -253,7 +291,12 @@ class Acceptor:
         assert idempotency is not None
         made = self._ids.make()
         (first,) = await self._database.fetch(
-            RESERVE_SQL, entry.key.id, idempotency.key, idempotency.body, db.Uuid(made.bytes), REPEATABLE_BUSY_S
+            RESERVE_SQL,
+            entry.key.id,
+            idempotency.key,
+            idempotency.body,
+            db.Uuid(made.bytes),
+            REPEATABLE_BUSY_S,
         )
         refused = Refusal(Code.REQUEST_IDEMPOTENCY_CONFLICT)
         if first["body"] != idempotency.body:
@@ -264,11 +307,15 @@ class Acceptor:
             return [Refusal(Code.SYSTEM_BUSY, retry_after_s=REPEATABLE_BUSY_S)] * len(drafts)
         ids = ids_after(first["first_id"].int, len(drafts))
         outcomes = await self._accept_with_ids(entry.key, drafts, ids)
-        if not any(isinstance(o, Refusal) and o.code in (Code.SYSTEM_BUSY, Code.SYSTEM_ERROR) for o in outcomes):
+        if not any(
+            isinstance(o, Refusal) and o.code in (Code.SYSTEM_BUSY, Code.SYSTEM_ERROR) for o in outcomes
+        ):
             await self._database.execute(ANSWER_SQL, entry.key.id, idempotency.key, _write_answer(outcomes))
         return outcomes
 
-    async def _accept_with_ids(self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]) -> Sequence[Outcome]:
+    async def _accept_with_ids(
+        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]
+    ) -> Sequence[Outcome]:
         answered: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
 
         def done(outcomes: Sequence[Outcome]) -> None:
@@ -302,7 +349,7 @@ class Acceptor:
         """Refuse new offers and wait until those under way are answered, at most accept_wait_s."""
         self.stopping = True
         async with asyncio.timeout(self._settings.accept_wait_s):
-            while self._waiting or self._busy_keys:
+            while self._waiting or self._repeatable or self._under_way:  # noqa: ASYNC110 - once, at the end
                 await asyncio.sleep(0.01)
 
     async def _write(self, shard: int) -> None:
@@ -313,10 +360,15 @@ class Acceptor:
                 rows = self._take()
                 if rows:
                     await self._commit_or_refuse(holder, rows, shard)
+                elif self._waiting:
+                    await (
+                        self._wake.wait()
+                    )  # all that wait share a key with one under way; _release() wakes us
         finally:
             holder.drop()
 
     async def _commit_or_refuse(self, holder: db.Holder, rows: list[_Row], shard: int) -> None:
+        self._under_way += len(rows)
         try:
             await self._commit(await holder.connection(), rows, shard)
         except db.Unavailable as error:
@@ -324,6 +376,7 @@ class Acceptor:
             holder.drop()
             self._refuse(rows, Refusal(Code.SYSTEM_BUSY, retry_after_s=1))
         finally:
+            self._under_way -= len(rows)
             self._release(rows)
 
     async def _company(self) -> None:
@@ -418,29 +471,62 @@ class Acceptor:
     async def _store(self, tx: db.Tx, rows: Sequence[_Row], shard: int) -> dict[int, int]:
         now = clock.now()
         now_s = now.timestamp()
-        vault, owner_for = self._vault, self._owner_for
+        owner_for = self._owner_for
         values = []
         for row in rows:
             cleared, tenant_id = row.cleared, row.key.tenant.id
             wording, place = cleared.wording, cleared.place
-            sealed = vault.seal(tenant_id, _pack((cleared.number.e164, wording.text, row.params)))
             due_s = cleared.due_at_s
             owner = 0 if due_s else owner_for(wording.purpose.number)
             row.handed = None
             if owner:
                 row.handed = Handed(
-                    id=row.id.bytes, tenant_id=tenant_id, lane=wording.purpose.number, number=cleared.number.e164,
-                    text=wording.text, extension=cleared.extension, part_count=cleared.part_count, country=place.country,
-                    operator=place.operator, expires_at_s=now_s + cleared.validity_s, price_micro=cleared.price_micro,
-                    resend=wording.resend, sandbox=row.key.sandbox, owner=owner,
+                    id=row.id.bytes,
+                    tenant_id=tenant_id,
+                    lane=wording.purpose.number,
+                    number=cleared.number.e164,
+                    text=wording.text,
+                    extension=cleared.extension,
+                    part_count=cleared.part_count,
+                    country=place.country,
+                    operator=place.operator,
+                    expires_at_s=now_s + cleared.validity_s,
+                    price_micro=cleared.price_micro,
+                    resend=wording.resend,
+                    sandbox=row.key.sandbox,
+                    owner=owner,
                 )
-            values.append((
-                tenant_id, db.Uuid(row.id.bytes), row.key.app_id, wording.purpose.number, cleared.part_count,
-                wording.signature.id, wording.template_id, cleared.price_micro, due_s, cleared.validity_s, row.decision,
-                row.phone_index, sealed, place.country, place.operator, place.province, cleared.extension, row.reference,
-                owner, row.key.sandbox, wording.resend, row.fkey, row.hit, row.limits.minute, row.limits.hour,
-                row.limits.day, row.key.tenant.duplicate_s,
-            ))
+            values.append(
+                (
+                    tenant_id,
+                    db.Uuid(row.id.bytes),
+                    row.key.app_id,
+                    wording.purpose.number,
+                    cleared.part_count,
+                    wording.signature.id,
+                    wording.template_id,
+                    cleared.price_micro,
+                    due_s,
+                    cleared.validity_s,
+                    row.decision,
+                    row.phone_index,
+                    row.sealed,
+                    place.country,
+                    place.operator,
+                    place.province,
+                    cleared.extension,
+                    row.reference,
+                    owner,
+                    row.key.sandbox,
+                    wording.resend,
+                    row.fkey,
+                    row.hit,
+                    row.limits.minute,
+                    row.limits.hour,
+                    row.limits.day,
+                    row.key.tenant.duplicate_s,
+                )
+            )
         keyed = [
             (db.Uuid(row.id.bytes), row.key.id, row.entry.idempotency.key, row.entry.idempotency.body)
             for row in rows
@@ -448,7 +534,15 @@ class Acceptor:
         ]
         columns = [list(column) for column in zip(*values, strict=True)]
         keyed_columns = [list(column) for column in zip(*keyed, strict=True)] if keyed else [[], [], [], []]
-        found = await tx.fetch(ACCEPT_SQL, *columns, *keyed_columns, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
+        found = await tx.fetch(
+            ACCEPT_SQL,
+            *columns,
+            *keyed_columns,
+            now,
+            shard,
+            int(now_s) - EPOCH_S,
+            timeout=db.STATEMENT_WAIT_S,
+        )
         return {row["ordinal"] - 1: row["reason"] for row in found}
 
     async def _conclude(self, tx: db.Tx, rows: Sequence[_Row], stopped: dict[int, int]) -> None:
@@ -468,8 +562,17 @@ class Acceptor:
             row.entry.settle(row.index, outcome)
 
     async def _explain(self, tx: db.Tx, row: _Row, reason: int) -> Outcome:
+        if (
+            reason in (_REPEATED, _FREQUENT)
+            and row.entry.idempotency is not None
+            and len(row.entry.outcomes) == 1
+        ):
+            # Its twin at another door, committed a moment ago, is what filled the limit.
+            answer = await _first_answer(tx, row)
+            if answer is not None:
+                return answer
         if reason == _REPEATED:
-            return await _first_answer(tx, row)
+            return Refusal(Code.SYSTEM_BUSY, retry_after_s=1)  # forgotten between the two statements
         if reason == _FREQUENT:
             hits = await tx.fetchval("SELECT hits FROM frequency WHERE key = $1", row.fkey)
             now = int(clock.now_s()) - EPOCH_S
@@ -512,7 +615,9 @@ ON CONFLICT (key_id, key) DO UPDATE
 RETURNING body, answer, first_id, (first_id = $4 OR (answer IS NULL AND created_at = now())) AS mine
 """
 ANSWER_SQL: LiteralString = "UPDATE idempotency SET answer = $3 WHERE key_id = $1 AND key = $2"
-STORED_SQL: LiteralString = "SELECT id, part_count, price_micro FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
+STORED_SQL: LiteralString = (
+    "SELECT id, part_count, price_micro FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
+)
 
 
 def ids_after(first: int, count: int) -> list[MessageId]:
@@ -546,12 +651,12 @@ SELECT i.body, i.first_id, m.part_count, m.price_micro, m.due_at, m.accepted_at
 """
 
 
-async def _first_answer(tx: db.Tx, row: _Row) -> Outcome:
+async def _first_answer(tx: db.Tx, row: _Row) -> Outcome | None:
     idempotency = row.entry.idempotency
     assert idempotency is not None
     first = await tx.fetchrow(FIRST_ANSWER_SQL, row.key.id, idempotency.key, row.key.tenant.id)
     if first is None:
-        return Refusal(Code.SYSTEM_BUSY, retry_after_s=1)  # forgotten between the two statements
+        return None
     if first["body"] != idempotency.body or first["part_count"] is None:
         return Refusal(Code.REQUEST_IDEMPOTENCY_CONFLICT)
     send_at = first["due_at"] if first["due_at"] > first["accepted_at"] else None
@@ -644,7 +749,8 @@ WITH item AS MATERIALIZED (
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro
 )
-SELECT i.ordinal, coalesce((SELECT s.reason FROM stopped s WHERE s.id = i.id)::int,
-                           CASE WHEN i.id IN (SELECT id FROM cleared) OR i.id IN (SELECT id FROM repeated) THEN 4 ELSE 3 END) AS reason
+SELECT i.ordinal, coalesce(
+           (SELECT s.reason FROM stopped s WHERE s.id = i.id)::int,
+           CASE WHEN i.id IN (SELECT id FROM cleared) OR i.id IN (SELECT id FROM repeated) THEN 4 ELSE 3 END) AS reason
   FROM item i WHERE NOT i.id IN (SELECT id FROM passed)
 """

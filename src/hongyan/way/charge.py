@@ -11,6 +11,11 @@ from typing import LiteralString
 from hongyan import db
 from hongyan.vocab.message import TenantId
 
+# A shard that another writer opens meanwhile is not seen by GATHER_SQL, so ours has to be there before.
+OPEN_SQL: LiteralString = (
+    "INSERT INTO balance (tenant_id, shard, amount_micro) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
+)
+
 # One row lock a shard in key order, so that two writers short at the same time cannot block each other.
 GATHER_SQL: LiteralString = """
 SELECT shard, amount_micro FROM balance WHERE tenant_id = $1 ORDER BY shard FOR UPDATE
@@ -27,8 +32,8 @@ async def gather(tx: db.Tx, tenant_id: TenantId, shard: int, needed_micro: int) 
 
     Leaves every other writer its share of what is not needed. Returns what the shard then holds.
     """
+    await tx.execute(OPEN_SQL, tenant_id, shard)
     held = {row["shard"]: row["amount_micro"] for row in await tx.fetch(GATHER_SQL, tenant_id)}
-    held.setdefault(shard, 0)
     total = sum(held.values())
     share = max(0, total - needed_micro) // len(held)
     after = dict.fromkeys(held, share)
@@ -42,13 +47,20 @@ TOP_UP_SQL: LiteralString = """
 WITH entry AS (
     INSERT INTO ledger (tenant_id, kind, amount_micro, note) VALUES ($1, $3, $2, $4)
 )
-INSERT INTO balance (tenant_id, shard, amount_micro) VALUES ($1, 0, $2)
-ON CONFLICT (tenant_id, shard) DO UPDATE SET amount_micro = balance.amount_micro + EXCLUDED.amount_micro
+UPDATE balance SET amount_micro = amount_micro + $2 WHERE tenant_id = $1 AND shard = 0
 """
 
 
-async def top_up(tx: db.Tx, tenant_id: TenantId, amount_micro: int, *, note: str = "", kind: str = "top_up") -> None:
-    """Add to a tenant's balance (millionths of its currency; negative corrections may not go below zero)."""
+async def top_up(
+    tx: db.Tx, tenant_id: TenantId, amount_micro: int, *, note: str = "", kind: str = "top_up"
+) -> None:
+    """Add to a tenant's balance, in millionths of its currency.
+
+    A negative correction takes it from all shards; raises db.CheckViolation where the balance would go below zero.
+    """
+    await tx.execute(OPEN_SQL, tenant_id, 0)
+    if amount_micro < 0:
+        await gather(tx, tenant_id, 0, -amount_micro)
     await tx.execute(TOP_UP_SQL, tenant_id, amount_micro, kind, note)
 
 

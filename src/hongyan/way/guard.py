@@ -23,7 +23,15 @@ from hongyan.way.snapshot import Key, Limits, Signature, Snapshot, Template, Ten
 EXTENSION_DIGITS_MAX = 12
 REFERENCE_CHARACTERS_MAX = 64
 SAME_DAY_S = 86_400
-OPT_OUT_WORDS = ("退订", "拒收", "回T", "回R", "回TD", "stop", "unsubscribe", "opt out")
+OPT_OUT_WORDS = (
+    "退订",
+    "拒收",
+    "回t",
+    "回r",
+    "stop",
+    "unsubscribe",
+    "opt out",
+)  # sought in the lower-cased text
 
 
 class Wording(msgspec.Struct, frozen=True, gc=False):
@@ -70,6 +78,10 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     tenant = key.tenant
     if not tenant.active:
         raise Refusal(Code.ACCOUNT_SUSPENDED)
+    if len(draft.reference) > REFERENCE_CHARACTERS_MAX:
+        raise Refusal(
+            Code.REQUEST_INVALID_PARAMETER, parameter="reference", characters_max=REFERENCE_CHARACTERS_MAX
+        )
     number = _number(draft, key)
     mainland = number.country == "CN"
     if not mainland and "*" not in tenant.countries and number.country not in tenant.countries:
@@ -101,7 +113,17 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
 
 
 _MAINLAND = frozenset({"CN", "*"})
-_RULES = ("number", "country", "wording", "length", "price", "validity", "suppression", "frequency", "balance")
+_RULES = (
+    "number",
+    "country",
+    "wording",
+    "length",
+    "price",
+    "validity",
+    "suppression",
+    "frequency",
+    "balance",
+)
 _RULES_PROMOTIONAL = (*_RULES, "hours")
 
 
@@ -124,7 +146,13 @@ def _wording(draft: Draft, key: Key, snapshot: Snapshot, mainland: bool) -> Word
     signature = _signature(draft.signature, template, key.tenant, snapshot)
     body = template.text.render(draft.params)
     signed = text.sign(signature.name, body, counting=counting)
-    return Wording(signed, template.purpose, signature, template.id, template.purpose is not Purpose.PROMOTIONAL and template.resend)
+    return Wording(
+        signed,
+        template.purpose,
+        signature,
+        template.id,
+        template.purpose is not Purpose.PROMOTIONAL and template.resend,
+    )
 
 
 def _free_text(draft: Draft, key: Key, counting: text.Counting) -> Wording:
@@ -192,14 +220,20 @@ def _parts(signed: str, mainland: bool, settings: Settings) -> int:
 def _times(draft: Draft, settings: Settings, now_s: float) -> tuple[int, float]:
     validity_s = settings.validity_s_default if draft.validity_s is None else draft.validity_s
     if not 1 <= validity_s <= settings.validity_s_max:
-        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="validity_s", between=[1, settings.validity_s_max])
+        raise Refusal(
+            Code.REQUEST_INVALID_PARAMETER, parameter="validity_s", between=[1, settings.validity_s_max]
+        )
     if draft.send_at is None:
         return validity_s, 0.0
     if draft.send_at.tzinfo is None:
-        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="send_at", reason="say the offset, as in +08:00 or Z")
+        raise Refusal(
+            Code.REQUEST_INVALID_PARAMETER, parameter="send_at", reason="say the offset, as in +08:00 or Z"
+        )
     due_at_s = draft.send_at.timestamp()
     if due_at_s > now_s + settings.schedule_s_max:
-        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="send_at", ahead_s_max=settings.schedule_s_max)
+        raise Refusal(
+            Code.REQUEST_INVALID_PARAMETER, parameter="send_at", ahead_s_max=settings.schedule_s_max
+        )
     return validity_s, due_at_s if due_at_s > now_s else 0.0
 
 
@@ -230,10 +264,12 @@ def next_allowed(wanted_s: float, zones: frozenset[str], from_hour: int, until_h
     """
     clocks = [_zone(name) for name in zones]
     moment = datetime.fromtimestamp(wanted_s, UTC)
-    for _ in range(2 * 24 * 4 + 1):
+    for moved in range(2 * 24 * 4 + 1):
         if clocks and all(from_hour <= moment.astimezone(clock).hour < until_hour for clock in clocks):
-            return max(wanted_s, moment.timestamp())
-        moment = moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0) + timedelta(minutes=15)
+            return max(wanted_s, moment.timestamp()) if moved else wanted_s  # not rounded to its microsecond
+        moment = moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0) + timedelta(
+            minutes=15
+        )
     return None
 
 
@@ -245,7 +281,10 @@ def _zone(name: str) -> ZoneInfo:
 def limit_reached(hits: Sequence[int], limits: Limits, same_s: int, hit: int, now_s: int) -> Refusal:
     """Explain which sliding limit a number has reached. Hits are seconds << 32 | hash of the text, oldest first."""
     seconds = [value >> 32 for value in hits]
-    if same_s and any(at > now_s - same_s and value & 0xFFFF_FFFF == hit & 0xFFFF_FFFF for at, value in zip(seconds, hits, strict=True)):
+    if same_s and any(
+        at > now_s - same_s and value & 0xFFFF_FFFF == hit & 0xFFFF_FFFF
+        for at, value in zip(seconds, hits, strict=True)
+    ):
         return Refusal(Code.LIMIT_SAME_CONTENT, retry_after_s=same_s)
     for code, window_s, count_max in (
         (Code.LIMIT_MINUTE, 60, limits.minute),
@@ -263,6 +302,13 @@ def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose) -> Mapping[str
     limits = tenant.limits[purpose]
     return {
         "passed": list(rules),
-        "frequency": {"minute": limits.minute, "hour": limits.hour, "day": limits.day, "same_text_s": tenant.duplicate_s},
-        "hours": [tenant.quiet_until_hour, tenant.quiet_from_hour] if purpose is Purpose.PROMOTIONAL else None,
+        "frequency": {
+            "minute": limits.minute,
+            "hour": limits.hour,
+            "day": limits.day,
+            "same_text_s": tenant.duplicate_s,
+        },
+        "hours": [tenant.quiet_until_hour, tenant.quiet_from_hour]
+        if purpose is Purpose.PROMOTIONAL
+        else None,
     }

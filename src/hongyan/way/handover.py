@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import structlog
@@ -58,8 +59,7 @@ class _Frames(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as one
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -77,7 +77,7 @@ class _Frames(asyncio.Protocol):
             start = end
         del buffer[:start]
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._lost()
 
     def say(self, octets: bytes) -> None:
@@ -116,7 +116,9 @@ class Link:
         while True:
             lost = asyncio.Event()
             try:
-                _, frames = await loop.create_unix_connection(partial(_Frames, self._told, lost.set), str(self._path))
+                _, frames = await loop.create_unix_connection(
+                    partial(_Frames, self._told, lost.set), str(self._path)
+                )
             except OSError:
                 await asyncio.sleep(RECONNECT_S)
                 continue
@@ -133,7 +135,9 @@ class Link:
         self._sent = [0, 0, 0]
 
 
-async def listen(path: Path, take: Callable[[Sequence[Handed]], None], waiting: Callable[[], Sequence[int]]) -> None:
+async def listen(
+    path: Path, take: Callable[[Sequence[Handed]], None], waiting: Callable[[], Sequence[int]]
+) -> None:
     """Serve doors on a Unix socket until cancelled: `take` gets what they hand over, `waiting` tells per lane."""
     doors: set[_Frames] = set()
 
@@ -142,9 +146,9 @@ async def listen(path: Path, take: Callable[[Sequence[Handed]], None], waiting: 
         doors.add(frames)
         return frames
 
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - one local call
     server = await asyncio.get_running_loop().create_unix_server(door, str(path))
-    path.chmod(0o600)
+    path.chmod(0o600)  # noqa: ASYNC240
     try:
         told: Sequence[int] = ()
         while True:
@@ -160,4 +164,4 @@ async def listen(path: Path, take: Callable[[Sequence[Handed]], None], waiting: 
         for frames in list(doors):
             if frames.transport is not None:
                 frames.transport.abort()
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240

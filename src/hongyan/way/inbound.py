@@ -1,10 +1,10 @@
 """What people text back: join the parts, find whom it is for, keep it, owe the notice, hear a stop.
 
-Writes: inbound, inbound_part, notice (its birth), suppression (through optout). Entry points: Desk; record() and
-join_overdue() inside a transaction. The upstream is answered only after the commit, so it may deliver twice:
+Writes: inbound, inbound_part, notice (its birth), suppression (through optout). Entry points: Desk; record()
+and join_overdue() inside a transaction. The upstream is answered after the commit only, so it may come twice:
 the same text from the same person to the same access number within REPEAT_S is one.
-Surprises: inbound_part also holds marks, rows without a text. A mark of part_index 0 says that these parts were
-joined a moment ago (width > 0) or that this text was seen a moment ago (width 0, reference = a hash of it).
+Surprises: inbound_part also holds marks, rows without a text. A mark of part_index 0 says that these parts
+were joined a moment ago (width > 0) or that this text was seen a moment ago (width 0, reference = its hash).
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class _Owner(NamedTuple):
 
 
 class Desk:
-    """Takes inbound parts from the channels' sinks and stores them in batches. arrived() in, run() does the work.
+    """Takes inbound parts from the channels' sinks and stores them in batches: arrived() in, run() works.
 
     `stored` gives slots back to their channel, `owe` hands the notices to the clerk; both after the commit.
     """
@@ -176,7 +176,7 @@ class Desk:
         await self._conclude(recorded)
 
     async def _store(self, batch: Sequence[Arrival]) -> None:
-        """Store a batch; one that fails is split, so that a bad part fails alone and stays with its upstream."""
+        """Store a batch; one that fails is split: a bad part fails alone and stays with its upstream."""
         try:
             async with self._database.transaction() as tx:
                 recorded = await record(
@@ -214,7 +214,7 @@ async def record(
     arrivals: Sequence[Arrival],
     now: datetime,
 ) -> Recorded:
-    """Store a batch of parts: join them, and give out what is whole. Running it twice gives out nothing twice."""
+    """Store a batch of parts: join them, give out what is whole. Run twice, it gives out nothing twice."""
     whole: list[_Text] = []
     parts: dict[tuple[_Key, int], _Text] = {}
     for channel_id, part in arrivals:
@@ -277,12 +277,13 @@ _SAME: LiteralString = """
        j.channel_id = p.channel_id AND j.phone_index = p.phone_index AND j.access_number = p.access_number
    AND j.reference = p.reference AND j.width = p.width AND j.part_count = p.part_count
 """
-# A part of a text that was joined a moment ago was delivered twice. The wait counts from a part's first coming.
+# A part of a text that was joined a moment ago came twice. The wait counts from a part's first coming.
 PUT_SQL: LiteralString = (
     """
-INSERT INTO inbound_part (channel_id, access_number, phone_index, reference, width, part_count, part_index, sealed,
-                          came_at)
-SELECT p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index, p.sealed, $9
+INSERT INTO inbound_part (channel_id, access_number, phone_index, reference, width, part_count, part_index,
+                          sealed, came_at)
+SELECT p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index,
+       p.sealed, $9
   FROM unnest($1::int[], $2::text[], $3::bytea[], $4::int[], $5::smallint[], $6::smallint[], $7::smallint[],
               $8::bytea[])
     AS p(channel_id, access_number, phone_index, reference, width, part_count, part_index, sealed)
@@ -307,8 +308,8 @@ WITH whole AS (
      GROUP BY channel_id, access_number, phone_index, reference, width, part_count
     HAVING count(*) = part_count
 ), marked AS (
-    INSERT INTO inbound_part (channel_id, access_number, phone_index, reference, width, part_count, part_index,
-                              sealed, came_at)
+    INSERT INTO inbound_part (channel_id, access_number, phone_index, reference, width, part_count,
+                              part_index, sealed, came_at)
     SELECT channel_id, access_number, phone_index, reference, width, part_count, 0, '', $7 FROM whole
     ON CONFLICT (channel_id, phone_index, access_number, reference, width, part_count, part_index)
     DO UPDATE SET came_at = EXCLUDED.came_at
@@ -317,8 +318,8 @@ DELETE FROM inbound_part p USING whole j
  WHERE p.part_index > 0 AND """
     + _SAME
     + """
-RETURNING p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index, p.sealed,
-          p.came_at
+RETURNING p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index,
+          p.sealed, p.came_at
 """
 )
 OVERDUE_SQL: LiteralString = (
@@ -334,8 +335,8 @@ DELETE FROM inbound_part p USING late j
  WHERE p.part_index > 0 AND """
     + _SAME
     + """
-RETURNING p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index, p.sealed,
-          p.came_at
+RETURNING p.channel_id, p.access_number, p.phone_index, p.reference, p.width, p.part_count, p.part_index,
+          p.sealed, p.came_at
 """
 )
 
@@ -401,10 +402,8 @@ async def _give_out(
         return Recorded()
     writers = await _writers(tx, texts, now - timedelta(seconds=settings.inbound_memory_s))
     extensions = _extensions(snapshot)
-    owners = [
-        _owner(text, snapshot, extensions, writers.get(number, ())) for number, text in enumerate(texts)
-    ]
-    owners = await _with_apps(tx, owners)
+    found = [_owner(text, snapshot, extensions, writers.get(place, ())) for place, text in enumerate(texts)]
+    owners = await _with_apps(tx, found)
     words = [optout.word_of(text.text) for text in texts]
     stopped = await _hear(tx, texts, owners, words)
     opt_outs = [isinstance(word, optout.Stop) for word in words]
@@ -414,10 +413,11 @@ async def _give_out(
 
 # The mark is taken by whoever comes first; the same text a minute later is a new one.
 UNSEEN_SQL: LiteralString = """
-INSERT INTO inbound_part AS p (channel_id, access_number, phone_index, reference, width, part_count, part_index,
-                               sealed, came_at)
+INSERT INTO inbound_part AS p (channel_id, access_number, phone_index, reference, width, part_count,
+                               part_index, sealed, came_at)
 SELECT channel_id, access_number, phone_index, reference, 0, 0, 0, '', $5
-  FROM unnest($1::int[], $2::text[], $3::bytea[], $4::int[]) AS u(channel_id, access_number, phone_index, reference)
+  FROM unnest($1::int[], $2::text[], $3::bytea[], $4::int[])
+    AS u(channel_id, access_number, phone_index, reference)
  ORDER BY 1, 3, 2, 4
 ON CONFLICT (channel_id, phone_index, access_number, reference, width, part_count, part_index)
 DO UPDATE SET came_at = EXCLUDED.came_at WHERE p.came_at <= $6
@@ -441,7 +441,8 @@ def _hash(text: str, vault: Vault) -> int:
 
 # The channel of a message is written with its first report; before that it stands with its submissions.
 WRITERS_SQL: LiteralString = """
-SELECT t.place, m.tenant_id, m.app_id, m.id, m.extension, coalesce(nullif(m.channel_id, 0), s.channel_id, 0) AS channel_id
+SELECT t.place, m.tenant_id, m.app_id, m.id, m.extension,
+       coalesce(nullif(m.channel_id, 0), s.channel_id, 0) AS channel_id
   FROM unnest($1::bytea[]) WITH ORDINALITY AS t(phone_index, place)
  CROSS JOIN LATERAL (
     SELECT tenant_id, app_id, id, extension, channel_id FROM message
@@ -478,7 +479,7 @@ def _extensions(snapshot: Snapshot) -> Mapping[str, frozenset[TenantId]]:
 def _owner(
     text: _Text, snapshot: Snapshot, extensions: Mapping[str, frozenset[TenantId]], writers: Sequence[_Writer]
 ) -> _Owner:
-    """Decide whom a text is for: the longest extension that fits, else who wrote last from that access number."""
+    """Decide whom a text is for: the longest extension that fits, else who wrote last from there."""
     channels, suffix = _place(text, snapshot)
     wrote = [writer for writer in writers if writer.channel_id in channels]
     for width in range(len(suffix), 0, -1):
@@ -551,16 +552,19 @@ def _reason(stop: optout.Stop) -> str:
 
 KEEP_SQL: LiteralString = """
 WITH letter AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[], $7::bytea[], $8::uuid[],
-                         $9::boolean[], $10::timestamptz[])
-        AS u(id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id, opt_out, came_at)
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[], $7::bytea[],
+                         $8::uuid[], $9::boolean[], $10::timestamptz[])
+        AS u(id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id, opt_out,
+             came_at)
 ), kept AS (
-    INSERT INTO inbound (id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id, opt_out,
-                         came_at)
-    SELECT id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id, opt_out, came_at FROM letter
+    INSERT INTO inbound (id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id,
+                         opt_out, came_at)
+    SELECT id, tenant_id, app_id, channel_id, access_number, phone_index, sealed, message_id, opt_out, came_at
+      FROM letter
 )
 INSERT INTO notice (tenant_id, app_id, kind, message_id, at, lease_until)
-SELECT tenant_id, app_id, $11, id, came_at, CASE WHEN app_id = ANY($12::int[]) THEN now() + interval '30 seconds' END
+SELECT tenant_id, app_id, $11, id, came_at,
+       CASE WHEN app_id = ANY($12::int[]) THEN now() + interval '30 seconds' END
   FROM letter WHERE app_id > 0
 RETURNING id, message_id
 """

@@ -91,7 +91,7 @@ class Line:
         """Return how many parts of a lane may be put now: window and pace, less what others have reserved."""
         if self.row.paused or self._queue or self._again:
             return 0
-        room = min(self.channel.room() - self.reserved, self._pace(lane, now_s))
+        room = min(self.channel.room(), self._pace(lane, now_s)) - self.reserved
         if lane == PROMOTIONAL and room > 0:
             share = max(1, self.window_size * (100 - self._reserve_percent) // 100)
             room = min(room, share - self.open_promotional - self.reserved)

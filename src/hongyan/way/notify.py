@@ -220,14 +220,14 @@ class Payer:
         while endpoint.waiting and (endpoint.gathered or len(endpoint.waiting) >= self._batch_max):
             if not self._may_post(endpoint):
                 return
+            if endpoint.hold is not None:  # what stays behind has only just come
+                endpoint.hold.cancel()
+                endpoint.hold = None
             batch = self._take(endpoint)
             if batch:
                 self._start(endpoint, batch)
         if not endpoint.waiting:
             endpoint.gathered = False
-            if endpoint.hold is not None:
-                endpoint.hold.cancel()
-                endpoint.hold = None
         elif endpoint.hold is None:
             endpoint.hold = asyncio.get_running_loop().call_later(self._hold_s, self._hold_over, endpoint)
 
@@ -422,6 +422,8 @@ class Payer:
             if health is not None:
                 endpoint.failures = max(health.failures, self._pause_after)
                 endpoint.paused_until_s = health.paused_until_s
+                if endpoint.waiting and endpoint.paused_until_s > self._now_s():
+                    self._return(endpoint)
             elif endpoint.failures >= self._pause_after:
                 endpoint.failures, endpoint.paused_until_s = 0, 0.0
 

@@ -208,15 +208,18 @@ async def acknowledge(tx: db.Tx, app_id: AppId, cursor: str) -> int:
     return int(row["count"])
 
 
-# Ids rise with birth, so only the lowest are looked at. `at` is the event's own time; a notice never tried
-# must also have been due for so long, so that an old event is not given up on the day it is told.
+# Ids rise with birth, so only the lowest are looked at. `at` does not say when a notice was born: it may come
+# from an upstream's clock, or be old when the report comes. What was never tried is still due since birth;
+# otherwise the message knows when it became final.
 GIVE_UP_SQL: LiteralString = """
 WITH old AS MATERIALIZED (
-    SELECT id FROM notice
+    SELECT id FROM notice n
      WHERE id <= (SELECT max(id) FROM (SELECT id FROM notice ORDER BY id LIMIT $2) AS lowest)
-       AND at < now() - make_interval(secs => $1)
-       AND (attempt > 0 OR due_at < now() - make_interval(secs => $1))
        AND (lease_until IS NULL OR lease_until <= now())
+       AND now() - make_interval(secs => $1) >
+           CASE WHEN attempt = 0 THEN due_at
+                ELSE coalesce((SELECT done_at FROM message m WHERE n.kind < 3
+                                  AND m.tenant_id = n.tenant_id AND m.id = n.message_id), at) END
        FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM notice WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING app_id

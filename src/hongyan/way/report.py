@@ -11,7 +11,7 @@ same snapshot. A statement whose commit was lost may run twice; every part of it
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
@@ -104,9 +104,12 @@ class Outlet(msgspec.Struct, frozen=True):
     stored: Callable[[ChannelId, Sequence[Any]], None]  # slots back to their channel
     owe: Callable[[Sequence[Owed]], None]
     again: Callable[[], None]  # a message was put back for another channel
-    settled: Callable[[ChannelId, str, str, Status, Cause, float], None]  # channel, country, operator, …, latency
+    settled: Callable[
+        [ChannelId, str, str, Status, Cause, float], None
+    ]  # channel, country, operator, …, latency
     paired: Callable[[Heard], None]  # a report matched: its id's dialect shows
     other_channel: Callable[[ChannelId], bool]  # might another channel do better?
+    speaks_for_all: Callable[[ChannelId], bool]  # does one report stand for a whole long message there?
     left: Callable[[Sequence[bytes]], None]  # these messages are no longer in the outbox
 
 
@@ -114,7 +117,13 @@ class Ticker:
     """Collects what must be stored and stores it, one statement after the other, on its own connection."""
 
     def __init__(
-        self, database: db.Database, keeper: Keeper, vault: Vault, settings: Settings, counters: Counters, outlet: Outlet
+        self,
+        database: db.Database,
+        keeper: Keeper,
+        vault: Vault,
+        settings: Settings,
+        counters: Counters,
+        outlet: Outlet,
     ) -> None:
         self._database = database
         self._keeper = keeper
@@ -161,7 +170,15 @@ class Ticker:
     @property
     def idle(self) -> bool:
         """Whether everything noticed so far is stored."""
-        return not (self._acks or self._gone or self._reports or self._paid or self._dropped or self._maybe or self._stray)
+        return not (
+            self._acks
+            or self._gone
+            or self._reports
+            or self._paid
+            or self._dropped
+            or self._maybe
+            or self._stray
+        )
 
     # ---- the loop
 
@@ -177,7 +194,12 @@ class Ticker:
                 try:
                     await self._tick(await holder.connection())
                 except db.Unavailable as error:
-                    log.warning("tick.database_lost", error=type(error).__name__, acks=len(self._acks), reports=len(self._reports))
+                    log.warning(
+                        "tick.database_lost",
+                        error=type(error).__name__,
+                        acks=len(self._acks),
+                        reports=len(self._reports),
+                    )
                     holder.drop()
                     await asyncio.sleep(RECONNECT_S)
         finally:
@@ -206,7 +228,9 @@ class Ticker:
         paid = _first(self._paid, size * 4)
         started_s = time.perf_counter()
         try:
-            rows = await tx.fetch(TICK_SQL, *self._parameters(acks, gone, reports, paid), timeout=db.STATEMENT_WAIT_S)
+            rows = await tx.fetch(
+                TICK_SQL, *self._parameters(acks, gone, reports, paid), timeout=db.STATEMENT_WAIT_S
+            )
         except BaseException:
             self._reports.extendleft(reversed(reports))
             raise
@@ -236,7 +260,9 @@ class Ticker:
         queue.extendleft(reversed(later))
         return ripe
 
-    def _parameters(self, acks: Sequence[Acked], gone: Sequence[Gone], reports: Sequence[Heard], paid: Sequence[int]) -> Sequence[Any]:
+    def _parameters(
+        self, acks: Sequence[Acked], gone: Sequence[Gone], reports: Sequence[Heard], paid: Sequence[int]
+    ) -> Sequence[Any]:
         snapshot = self._keeper.current
         other = self._outlet.other_channel
         return (
@@ -265,6 +291,7 @@ class Ticker:
             [tenant.id for tenant in snapshot.tenants.values() if tenant.charge_on_delivery],
             list(LATENCY_BUCKETS_MS),
             Cause.NO_REPORT.number,
+            [self._outlet.speaks_for_all(h.channel_id) for h in reports],
         )
 
     def _tell(self, acks: Sequence[Acked], reports: Sequence[Heard], rows: Sequence[db.Row]) -> None:
@@ -275,15 +302,20 @@ class Ticker:
             what = row["what"]
             if what == _NOTICE:
                 owed.append(_owed(row))
-                status, cause = STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]]
-                self._outlet.settled(row["channel_id"], row["country"], row["operator"], status, cause, row["latency_ms"] / 1000)
-                self._counters.final(status, cause)
+                self._settled(row)
             elif what == _STRAY:
                 stray.add((row["channel_id"], row["code"]))
             elif what == _EARLY:
                 self._reports.append(Heard(ChannelId(row["channel_id"]), _early(row)))
             else:
                 self._outlet.again()
+        self._confirm(acks, reports, stray)
+        if owed:
+            self._outlet.owe(owed)
+
+    def _confirm(
+        self, acks: Sequence[Acked], reports: Sequence[Heard], stray: Collection[tuple[int, str]]
+    ) -> None:
         slots: dict[ChannelId, list[Any]] = {}
         for ack in acks:
             slots.setdefault(ack.channel_id, []).append(ack.slot)
@@ -296,8 +328,12 @@ class Ticker:
                 slots.setdefault(heard.channel_id, []).append(heard.report.slot)
         for channel_id, given in slots.items():
             self._outlet.stored(channel_id, given)
-        if owed:
-            self._outlet.owe(owed)
+
+    def _settled(self, row: db.Row) -> None:
+        status, cause = STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]]
+        latency_s = row["latency_ms"] / 1000
+        self._outlet.settled(row["channel_id"], row["country"], row["operator"], status, cause, latency_s)
+        self._counters.final(status, cause)
 
     def _next_form(self, heard: Heard) -> None:
         if heard.form < len(heard.report.candidates):
@@ -442,14 +478,16 @@ WITH ack AS (
     DELETE FROM outbox o USING unnest($11::int[], $12::uuid[]) AS g(tenant_id, id)
      WHERE o.tenant_id = g.tenant_id AND o.id = g.id
 ), report AS MATERIALIZED (
-    SELECT * FROM unnest($13::int[], $14::text[], $15::smallint[], $16::smallint[], $17::text[], $18::bigint[], $19::boolean[])
-        AS r(channel_id, upstream_id, status, cause, code, at_ms, elsewhere)
+    SELECT * FROM unnest($13::int[], $14::text[], $15::smallint[], $16::smallint[], $17::text[], $18::bigint[], $19::boolean[],
+                         $26::boolean[])
+        AS r(channel_id, upstream_id, status, cause, code, at_ms, elsewhere, for_all)
 ), hit AS (
     DELETE FROM submitted s USING report r WHERE s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
-              s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere
+              s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
 ), part AS (
-    SELECT tenant_id, message_id, count(*)::smallint AS parts, (count(*) FILTER (WHERE state = 2))::smallint AS late,
+    SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
+           (count(*) FILTER (WHERE state = 2))::smallint AS late,
            max(status) AS worst, (array_agg(cause ORDER BY status DESC))[1] AS cause,
            (array_agg(code ORDER BY status DESC))[1] AS code, max(channel_id) AS channel_id,
            sum(cost_micro)::bigint AS cost_micro, bool_and(elsewhere) AS elsewhere, max(at_ms) AS at_ms,
@@ -460,7 +498,7 @@ WITH ack AS (
       FROM hit GROUP BY tenant_id, message_id
 ), moved AS (
     UPDATE message m
-       SET pending = CASE WHEN n.again THEN m.pending ELSE m.pending - n.parts + n.late END,
+       SET pending = CASE WHEN n.again THEN m.pending ELSE n.pending END,
            lost = m.lost - n.late,
            worst = CASE WHEN n.again THEN m.worst ELSE greatest(m.worst, n.worst) END,
            attempt = m.attempt + n.again::int,
@@ -473,15 +511,17 @@ WITH ack AS (
            attempts = coalesce(m.attempts, '[]') || n.attempts,
            done_at = now()
       FROM (
-        SELECT p.*, o.again, f.status,
-               CASE WHEN f.status > 1 AND old.tenant_id = ANY($23::int[]) THEN old.price_micro - old.refund_micro ELSE 0 END AS refund_micro
+        SELECT p.*, o.again, o.pending, f.status,
+               CASE WHEN f.status > 1 AND old.tenant_id = ANY($23::int[]) THEN old.price_micro - old.refund_micro
+                    ELSE 0 END AS refund_micro
           FROM part p
           JOIN message old ON old.tenant_id = p.tenant_id AND old.id = p.message_id
          CROSS JOIN LATERAL (SELECT p.elsewhere AND old.attempt = 1 AND old.part_count = 1 AND old.purpose <> 2
                                 AND old.status = 0 AND p.late = 0
-                                AND old.expires_at > now() + interval '5 seconds' AS again) o
+                                AND old.expires_at > now() + interval '5 seconds' AS again,
+                             CASE WHEN p.for_all THEN 0 ELSE old.pending - p.parts + p.late END AS pending) o
          CROSS JOIN LATERAL (SELECT (CASE
-               WHEN o.again OR old.pending - p.parts + p.late > 0 THEN 0
+               WHEN o.again OR o.pending > 0 THEN 0
                WHEN greatest(old.worst, p.worst) >= 3 THEN greatest(old.worst, p.worst)
                WHEN old.lost - p.late > 0 THEN 2
                ELSE 1 END)::smallint AS status) f
@@ -525,13 +565,16 @@ WITH ack AS (
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
 )
 SELECT 0 AS what, o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.code, o.at, m.reference,
-       m.part_count, m.price_micro - m.refund_micro AS price_micro, m.sealed, m.channel_id, m.country, m.operator, m.latency_ms, NULL AS code_id
+       m.part_count, m.price_micro - m.refund_micro AS price_micro, m.sealed, m.channel_id, m.country, m.operator,
+       m.latency_ms, NULL AS code_id
   FROM moved m JOIN owed o ON o.message_id = m.id
 UNION ALL
-SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.upstream_id, NULL, NULL, NULL, NULL, NULL, r.channel_id, NULL, NULL, NULL, NULL
+SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.upstream_id, NULL, NULL, NULL, NULL, NULL, r.channel_id,
+       NULL, NULL, NULL, NULL
   FROM report r WHERE NOT (r.channel_id, r.upstream_id) IN (SELECT channel_id, upstream_id FROM hit)
 UNION ALL
-SELECT 2, NULL, NULL, NULL, NULL, NULL, status, cause, code, at, NULL, NULL, NULL, NULL, channel_id, NULL, NULL, NULL, upstream_id FROM early
+SELECT 2, NULL, NULL, NULL, NULL, NULL, status, cause, code, at, NULL, NULL, NULL, NULL,
+       channel_id, NULL, NULL, NULL, upstream_id FROM early
 UNION ALL
 SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
  WHERE EXISTS (SELECT FROM moved WHERE again)
@@ -565,7 +608,8 @@ WITH dropped AS (
       FROM (
         SELECT d.*, f.final,
                CASE WHEN d.has_left AND t.charge_on = 'submit' THEN 0
-                    WHEN d.parts >= old.part_count OR (f.final > 1 AND t.charge_on = 'delivery') THEN old.price_micro - old.refund_micro
+                    WHEN d.parts >= old.part_count OR (f.final > 1 AND t.charge_on = 'delivery')
+                    THEN old.price_micro - old.refund_micro
                     ELSE least(old.price_micro / old.part_count * d.parts, old.price_micro - old.refund_micro) END AS refund_micro
           FROM dropped d
           JOIN message old ON old.tenant_id = d.tenant_id AND old.id = d.id
@@ -658,9 +702,12 @@ async def reunite(tx: db.Tx, channel_ids: Sequence[ChannelId]) -> Sequence[tuple
         (
             ChannelId(row["channel_id"]),
             Report(
-                upstream_id=row["upstream_id"], status=STATUS_BY_NUMBER[row["status"]], cause=CAUSES[row["cause"]],
-                code=row["code"], at_s=row["at"].timestamp(),
-            ),  # fmt: skip
+                upstream_id=row["upstream_id"],
+                status=STATUS_BY_NUMBER[row["status"]],
+                cause=CAUSES[row["cause"]],
+                code=row["code"],
+                at_s=row["at"].timestamp(),
+            ),
         )
         for row in rows
     ]

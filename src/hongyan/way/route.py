@@ -120,24 +120,22 @@ def candidates(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> Sequen
     return sorted(found.values(), key=lambda c: (c.priority, c.cost_micro, c.channel_id))
 
 
-def choose(ranking: Sequence[Candidate], states: Mapping[ChannelId, State], chance: float, now_s: float) -> Choice:
+def choose(
+    ranking: Sequence[Candidate], states: Mapping[ChannelId, State], chance: float, now_s: float
+) -> Choice:
     """Choose among candidates; `chance` in [0, 1) shares the load by weight and health within one priority.
 
     The best priority with a channel that is up and not broken is used; busy channels there are waited for,
     because a full window is no reason to buy elsewhere. A broken one gets a probe now and then.
     """
-    words = []
     usable: list[tuple[Candidate, State]] = []
     broken: list[tuple[Candidate, State]] = []
     for candidate in ranking:
         state = states.get(candidate.channel_id)
-        if state is None or not state.up:
-            words.append((candidate.channel_id, "down"))
-        elif state.health.broken:
-            broken.append((candidate, state))
-            words.append((candidate.channel_id, "failing"))
-        else:
-            usable.append((candidate, state))
+        if state is not None and state.up:
+            (broken if state.health.broken else usable).append((candidate, state))
+    words = [(c.channel_id, "down") for c in ranking if not _up(states.get(c.channel_id))]
+    words += [(candidate.channel_id, "failing") for candidate, _ in broken]
     for candidate, state in broken:
         if state.room and now_s - state.health.probed_at_s >= BREAKER_PROBE_S:
             state.health.probed_at_s = now_s
@@ -151,10 +149,16 @@ def choose(ranking: Sequence[Candidate], states: Mapping[ChannelId, State], chan
     if not group:
         return Choice(None, 0, (*words, *((c.channel_id, "busy") for c, _ in usable)))
     chosen = _by_share(group, chance)
-    for candidate, _ in usable:
-        if candidate is not chosen:
-            words.append((candidate.channel_id, "lower priority" if candidate.priority > best else "shared by weight"))
+    words += [
+        (c.channel_id, "lower priority" if c.priority > best else "shared by weight")
+        for c, _ in usable
+        if c is not chosen
+    ]
     return Choice(chosen.channel_id, chosen.rule_id, tuple(words))
+
+
+def _up(state: State | None) -> bool:
+    return state is not None and state.up
 
 
 def _by_share(group: Sequence[tuple[Candidate, State]], chance: float) -> Candidate:
@@ -178,6 +182,9 @@ def trace(want: Want, choice: Choice, snapshot: Snapshot, attempt: int) -> Mappi
             "rule": choice.rule_id,
             "attempt": attempt,
             "for": {"country": want.country, "operator": want.operator, "purpose": want.purpose},
-            "others": [{"channel": names.get(ChannelId(number), str(number)), "why": why} for number, why in choice.words],
+            "others": [
+                {"channel": names.get(ChannelId(number), str(number)), "why": why}
+                for number, why in choice.words
+            ],
         }
     }

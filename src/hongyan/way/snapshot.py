@@ -132,13 +132,24 @@ class Snapshot(msgspec.Struct, frozen=True):
     rules: Sequence[RouteRule]  # active ones, by priority
     prices: Mapping[tuple[int, str, str, int], int]  # (tenant, country, operator, purpose number) → per part
     webhooks: Mapping[AppId, Webhook]
-    overrides: Overrides  # of prefixes
+    overrides: Overrides | None  # of prefixes
     signatures: Mapping[int, Signature]
     templates: Mapping[int, Template]
     has_number_overrides: bool
+    found_prices: dict[tuple[TenantId, str, str, Purpose], int | None] = {}  # what has been asked, answered
 
-    def part_price_micro(self, tenant_id: TenantId, country: str, operator: str, purpose: Purpose) -> int | None:
+    def part_price_micro(
+        self, tenant_id: TenantId, country: str, operator: str, purpose: Purpose
+    ) -> int | None:
         """Return the price of one part, from the most exact row: tenant, country, operator, then purpose."""
+        wanted = (tenant_id, country, operator, purpose)
+        try:
+            return self.found_prices[wanted]
+        except KeyError:
+            price = self.found_prices[wanted] = self._find_price(tenant_id, country, operator, purpose)
+            return price
+
+    def _find_price(self, tenant_id: TenantId, country: str, operator: str, purpose: Purpose) -> int | None:
         prices = self.prices
         for tenant in (tenant_id, 0):
             for place in ((country, operator), (country, "*"), ("*", "*")):
@@ -232,7 +243,10 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
         keys={row["key_id"]: _key(row, tenants, vault) for row in rows["app_key"]},
         channels={ChannelId(row["id"]): _channel(row, vault) for row in rows["channel"]},
         rules=[_rule(row) for row in rows["route_rule"]],
-        prices={(r["tenant_id"], r["country"], r["operator"], r["purpose"]): r["part_micro"] for r in rows["price"]},
+        prices={
+            (r["tenant_id"], r["country"], r["operator"], r["purpose"]): r["part_micro"]
+            for r in rows["price"]
+        },
         webhooks={AppId(row["app_id"]): _webhook(row, vault) for row in rows["webhook"]},
         overrides=_overrides(rows["prefix_override"]),
         signatures=signatures,
@@ -241,8 +255,13 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
     )
 
 
-def _overrides(rows: Sequence[db.Row]) -> Overrides:
-    prefixes = {row["prefix"]: Override(operator=row["operator"] or None, province=row["province"] or None) for row in rows}
+def _overrides(rows: Sequence[db.Row]) -> Overrides | None:
+    if not rows:
+        return None
+    prefixes = {
+        row["prefix"]: Override(operator=row["operator"] or None, province=row["province"] or None)
+        for row in rows
+    }
     return Overrides({}, prefixes)
 
 
@@ -266,7 +285,9 @@ def _tenant(row: db.Row, signatures: Mapping[str, Signature], templates: Mapping
 
 
 def _signature(row: db.Row) -> Signature:
-    return Signature(id=row["id"], name=row["name"], approved=row["state"] == "approved", extension=row["extension"])
+    return Signature(
+        id=row["id"], name=row["name"], approved=row["state"] == "approved", extension=row["extension"]
+    )
 
 
 def _template(row: db.Row) -> Template:
@@ -326,4 +347,6 @@ def _rule(row: db.Row) -> RouteRule:
 
 
 def _webhook(row: db.Row, vault: Vault) -> Webhook:
-    return Webhook(id=row["id"], app_id=AppId(row["app_id"]), url=row["url"], secret=vault.unseal_secret(row["sealed"]))
+    return Webhook(
+        id=row["id"], app_id=AppId(row["app_id"]), url=row["url"], secret=vault.unseal_secret(row["sealed"])
+    )

@@ -66,7 +66,18 @@ STOPPED_TOPIC, QUEUED_TOPIC, CONTROL_TOPIC = "stopped", "queued", "control"
 class Flight:
     """A message in memory, from its arrival here until its last answer is stored."""
 
-    __slots__ = ("careful", "channel_id", "decision", "declined", "handed", "left_open", "order", "stream", "total", "why")
+    __slots__ = (
+        "careful",
+        "channel_id",
+        "decision",
+        "declined",
+        "handed",
+        "left_open",
+        "order",
+        "stream",
+        "total",
+        "why",
+    )
 
     def __init__(self, handed: Handed, order: int) -> None:
         self.handed = handed
@@ -84,7 +95,7 @@ class Flight:
 class _Stream:
     """Messages that want the same of a route, in order."""
 
-    __slots__ = ("decisions", "flights", "ranking", "version", "want", "avoid")
+    __slots__ = ("avoid", "decisions", "flights", "ranking", "version", "want")
 
     def __init__(self, want: route.Want, avoid: int) -> None:
         self.want = want
@@ -147,7 +158,8 @@ class Gateway:
         self._number = settings.gateway
         self.ticker = Ticker(
             database, keeper, vault, settings, counters,
-            Outlet(self._stored, owe, self._again, self._settled, self._paired, self._other_channel, self._left),
+            Outlet(self._stored, owe, self._again, self._settled, self._paired, self._other_channel,
+                   self._speaks_for_all, self._left),
         )  # fmt: skip
         self._lines: dict[ChannelId, Line] = {}
         self._mine: dict[bytes, Flight] = {}
@@ -168,7 +180,7 @@ class Gateway:
         self._learn_wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._closing = False
-        self._reference = random.getrandbits(16)  # noqa: S311 - a concatenation reference is no secret
+        self._reference = random.getrandbits(16)
 
     # ---- in
 
@@ -206,7 +218,9 @@ class Gateway:
         key = (handed.country, handed.operator, handed.sandbox, handed.avoid_channel)
         stream = tenant.streams.get(key)
         if stream is None:
-            want = route.Want(tenant_id, handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox)
+            want = route.Want(
+                tenant_id, handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox
+            )
             stream = tenant.streams[key] = _Stream(want, handed.avoid_channel)
         flight.stream = stream
         stream.flights.append(flight)
@@ -317,7 +331,9 @@ class Gateway:
             line = self._lines.get(candidate.channel_id)
             if line is not None:
                 health = line.health_of(want.country, want.operator)
-                states[candidate.channel_id] = route.State(line.up, line.up and line.room(lane, now_s) > 0, health)
+                states[candidate.channel_id] = route.State(
+                    line.up, line.up and line.room(lane, now_s) > 0, health
+                )
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
         choice = route.choose(stream.ranking, states, chance, now_s)
         return choice if choice.channel_id is not None else None
@@ -352,7 +368,7 @@ class Gateway:
             self._reference = reference = (self._reference + 1) & 0xFFFF
         return [
             Parcel(flight, handed.number, sender, part.octets, part.encoding, part.index, part.total, reference,
-                   part.shift.single or part.shift.locking, validity_s)
+                   part.shift.locking << 8 | part.shift.single, validity_s)
             for part in parts
             if part.index not in handed.parts_gone
         ]  # fmt: skip
@@ -367,7 +383,15 @@ class Gateway:
     def _drop(self, flight: Flight, status: Status, cause: Cause, code: str, *, left: bool = False) -> None:
         handed = flight.handed
         self.ticker.dropped(
-            Dropped(handed.tenant_id, handed.id, handed.part_count - len(handed.parts_gone), status, cause, code, left=left)
+            Dropped(
+                handed.tenant_id,
+                handed.id,
+                handed.part_count - len(handed.parts_gone),
+                status,
+                cause,
+                code,
+                left=left,
+            )
         )
 
     # ---- what channels tell
@@ -484,7 +508,13 @@ class Gateway:
         was_up = line.up
         line.changed(state)
         if was_up != line.up:
-            log.info("channel.link", channel=line.row.name, link=state.link, sessions=state.sessions_up, reason=state.reason)
+            log.info(
+                "channel.link",
+                channel=line.row.name,
+                link=state.link,
+                sessions=state.sessions_up,
+                reason=state.reason,
+            )
         if not line.up:
             self._reroute(line)
         self._pump_soon()
@@ -516,13 +546,25 @@ class Gateway:
     def _again(self) -> None:
         self._claim_wake.set()
 
-    def _settled(self, channel_id: ChannelId, country: str, operator: str, status: Status, cause: Cause, latency_s: float) -> None:
+    def _settled(
+        self,
+        channel_id: ChannelId,
+        country: str,
+        operator: str,
+        status: Status,
+        cause: Cause,
+        latency_s: float,
+    ) -> None:
         line = self._lines.get(channel_id)
         if line is not None:
             line.health_of(country, operator).heard(status, cause, latency_s)
 
     def _other_channel(self, channel_id: ChannelId) -> bool:
         return any(line.up and line.row.id != channel_id for line in self._lines.values())
+
+    def _speaks_for_all(self, channel_id: ChannelId) -> bool:
+        line = self._lines.get(channel_id)
+        return line is not None and line.row.report_one
 
     def _paired(self, heard: Heard) -> None:
         """A report has met its ack: which form of its id did, shows how the upstream writes ids."""
@@ -585,7 +627,12 @@ class Gateway:
         async with self._database.transaction() as tx:
             await tx.execute(ALIVE_SQL, self._number, str(self._settings.state_dir / self.socket_name))
             rows = await tx.fetch(
-                LEASE_SQL, self._number, list(wanted), list(wanted.values()), LEASE_S, self._settings.gateway_dead_s
+                LEASE_SQL,
+                self._number,
+                list(wanted),
+                list(wanted.values()),
+                LEASE_S,
+                self._settings.gateway_dead_s,
             )
         held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
         for channel in snapshot.channels.values():
@@ -595,7 +642,9 @@ class Gateway:
 
     async def _tend(self, row: ChannelRow, sessions: int) -> None:
         line = self._lines.get(row.id)
-        if line is not None and (line.row.config.reveal() != row.config.reveal() or line.row.kind != row.kind):
+        if line is not None and (
+            line.row.config.reveal() != row.config.reveal() or line.row.kind != row.kind
+        ):
             await self._shut(row.id)
             line = None
         if line is None:
@@ -615,7 +664,7 @@ class Gateway:
         try:
             channel = kinds.build(row.kind, msgspec.json.decode(row.config.reveal()))
         except kinds.BadSettings as error:
-            log.error("channel.bad_config", channel=row.name, error=str(error))
+            log.error("channel.bad_config", channel=row.name, error=str(error))  # noqa: TRY400 - the words say it
             return
         line = Line(row, channel, self._settings.lane_reserve_percent)
         line.share(row.parts_per_s * sessions / max(1, row.sessions))
@@ -654,11 +703,13 @@ class Gateway:
             try:
                 await self._look_again()
                 for lane in LANES:
-                    if self._waiting[lane] < CLAIM_LOW and sum(self._waiting) < self._settings.memory_waiting_max:
-                        if await self._claim_lane(lane) >= self._settings.claim_batch_max:
-                            self._claim_wake.set()
+                    if self._wants(lane) and await self._claim_lane(lane) >= self._settings.claim_batch_max:
+                        self._claim_wake.set()
             except db.Unavailable as error:
                 log.warning("gateway.database_lost", duty="claim", error=type(error).__name__)
+
+    def _wants(self, lane: int) -> bool:
+        return self._waiting[lane] < CLAIM_LOW and sum(self._waiting) < self._settings.memory_waiting_max
 
     async def _claim_lane(self, lane: int) -> int:
         most = self._settings.claim_batch_max
@@ -681,7 +732,9 @@ class Gateway:
         self._swept = {key: at for key, at in self._swept.items() if now_s - at < SWEPT_KEEP_S}
         if not self._lines or self._closing or len(self._mine) > self._settings.memory_waiting_max:
             return
-        rows = await self._database.fetch(SWEEP_SQL, self._number, ORPHAN_AGE_S, self._settings.claim_batch_max * 10)
+        rows = await self._database.fetch(
+            SWEEP_SQL, self._number, ORPHAN_AGE_S, self._settings.claim_batch_max * 10
+        )
         orphans = [row["id"] for row in rows if row["id"].bytes not in self._mine]
         for start in range(0, len(orphans), self._settings.claim_batch_max):
             batch = orphans[start : start + self._settings.claim_batch_max]
@@ -761,10 +814,13 @@ class Gateway:
         return None
 
     def _elsewhere(self, handed: Handed, snapshot: Snapshot) -> bool:
-        want = route.Want(TenantId(handed.tenant_id), handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox)
+        want = route.Want(
+            TenantId(handed.tenant_id), handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox
+        )
         lines = self._lines
         return any(
-            c.channel_id in lines and lines[c.channel_id].up for c in route.candidates(want, snapshot, handed.avoid_channel)
+            c.channel_id in lines and lines[c.channel_id].up
+            for c in route.candidates(want, snapshot, handed.avoid_channel)
         )
 
     def _quiet_until(self, tenant: Tenant | None, handed: Handed) -> float:
@@ -839,7 +895,11 @@ class Gateway:
         if not self._lines:
             return
         rows = await self._database.fetch(
-            ASK_SQL, list(self._lines), float(self._settings.unsure_wait_s), ASKS_PER_GAP, float(self._settings.report_wait_s)
+            ASK_SQL,
+            list(self._lines),
+            float(self._settings.unsure_wait_s),
+            ASKS_PER_GAP,
+            float(self._settings.report_wait_s),
         )
         for row in rows:
             line = self._lines.get(ChannelId(row["channel_id"]))
@@ -849,7 +909,10 @@ class Gateway:
             sender = line.row.access_number + row["extension"]
             answer = await line.channel.ask(row["upstream_raw"] or row["upstream_id"], number, sender)
             if answer is not None and answer.final:
-                self.ticker.reported(line.row.id, [msgspec.structs.replace(answer, upstream_id=row["upstream_id"], candidates=())])
+                self.ticker.reported(
+                    line.row.id,
+                    [msgspec.structs.replace(answer, upstream_id=row["upstream_id"], candidates=())],
+                )
 
     # ---- stops, and the end
 
@@ -878,7 +941,7 @@ class Gateway:
                 tasks.create_task(line.channel.close())
         try:
             async with asyncio.timeout(self._settings.stop_wait_s):
-                while not self.ticker.idle:
+                while not self.ticker.idle:  # noqa: ASYNC110 - once, at the end
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("gateway.stopped_early", left=len(self._mine))
@@ -894,7 +957,9 @@ async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -
             raise Refusal(Code.REQUEST_NOT_FOUND)
         if row["status"] or row["owner"] != 0:
             raise Refusal(Code.REQUEST_TOO_LATE)
-        dropped = Dropped(tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, "")
+        dropped = Dropped(
+            tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
+        )
         await report.drop(tx, [dropped], 0, [])
 
 

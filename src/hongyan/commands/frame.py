@@ -1,0 +1,240 @@
+"""What every command stands in: settings, an opened database, tables for people, JSON for programs, plain
+errors.
+
+Writes nothing. Entry points: change() and look() run one step in one transaction; show() prints; explain()
+says what an error means to the person at the keyboard.
+"""
+
+import asyncio
+import sys
+import unicodedata
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from hongyan import db
+    from hongyan.settings import Settings
+    from hongyan.vault import Secret, Vault
+    from hongyan.vocab.errors import Refusal
+    from hongyan.vocab.message import Purpose
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command works with."""
+
+    settings: "Settings"
+    database: "db.Database"
+    vault: "Vault"
+
+    @property
+    def master(self) -> "Secret":
+        """Where new data keys are wrapped by."""
+        from hongyan.vault import read_master_key
+
+        return read_master_key(self.settings.master_key, self.settings.state_dir / "master.key")
+
+
+Step = Callable[["db.Tx", Desk], Awaitable[T]]
+
+
+def change(step: Step[T]) -> T:
+    """Run a step that changes what the plane flies by, commit, and tell the processes that run."""
+
+    async def deed(desk: Desk) -> T:
+        async with desk.database.transaction() as tx:
+            done = await step(tx, desk)
+        await desk.database.notify("control")
+        return done
+
+    return at_desk(deed)
+
+
+def look(step: Step[T]) -> T:
+    """Run a step that only reads."""
+
+    async def deed(desk: Desk) -> T:
+        async with desk.database.transaction() as tx:
+            return await step(tx, desk)
+
+    return at_desk(deed)
+
+
+def at_desk(deed: Callable[[Desk], Awaitable[T]]) -> T:
+    """Open database and vault, starting the embedded server if nobody has, and run `deed`."""
+    from hongyan import run, settings
+
+    async def work() -> T:
+        read = settings.read()
+        async with run.open_database(read, progress) as database:
+            return await deed(Desk(read, database, await run.open_vault(database, read)))
+
+    return asyncio.run(work())
+
+
+def say(line: str) -> None:
+    """Tell a person something that is no result: it must not end up in a pipe."""
+    typer.echo(line, err=True)
+
+
+def progress(line: str) -> None:
+    """Tell how the embedded server's start goes, without what it says every time."""
+    if " LOG:  " not in line or "elapsed time" in line:
+        say(line)
+
+
+# ---- printing
+
+
+def show(rows: Sequence[Any], *, as_json: bool, empty: str = "none") -> None:
+    """Print rows (Structs of one class) as an aligned table, or as one JSON array."""
+    import msgspec
+
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
+    elif not rows:
+        say(empty)
+    else:
+        names = type(rows[0]).__struct_fields__
+        lines = [[_title(name) for name in names]]
+        lines += [[_cell(name, getattr(row, name)) for name in names] for row in rows]
+        typer.echo(table(lines))
+
+
+def show_pairs(pairs: Mapping[str, object], *, as_json: bool) -> None:
+    """Print what was just made: a name and a value a line, or one JSON object."""
+    import msgspec
+
+    if as_json:
+        typer.echo(msgspec.json.encode(pairs))
+    else:
+        typer.echo(table([[name, str(value)] for name, value in pairs.items()]))
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Align columns by the width terminals give characters: Chinese ones take two cells."""
+    widths = [max(width_of(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def width_of(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_micro")
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(" ", "seconds")
+    if name.endswith("_micro") and isinstance(value, int):
+        return amount(value)
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "-"
+    return str(value)
+
+
+def amount(micro: int) -> str:
+    """Write an amount of millionths as people do: 45000 is 0.045."""
+    return f"{Decimal(micro) / MICRO:f}"
+
+
+def micro(written: str) -> int:
+    """Read an amount as people write it into millionths.
+
+    Raises typer.BadParameter for what is finer or none.
+    """
+    try:
+        exact = Decimal(written) * MICRO
+    except ArithmeticError:
+        exact = Decimal("NaN")
+    if not exact.is_finite() or exact != int(exact):
+        raise typer.BadParameter(f"{written!r} is no amount with at most six decimals")
+    return int(exact)
+
+
+# ---- reading
+
+
+def purpose_of(written: str) -> "Purpose | None":
+    """Read a purpose; None for the empty word, typer.BadParameter for one there is not."""
+    from hongyan.vocab.message import Purpose
+
+    try:
+        return Purpose(written) if written else None
+    except ValueError as error:
+        raise typer.BadParameter(f"there is no purpose {written!r}; say {', '.join(Purpose)}") from error
+
+
+def ask_secret(prompt: str) -> str:
+    """Ask for a secret without showing it; from a pipe, read one line.
+
+    It never stands in the shell's history.
+    """
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=True, err=True))
+    return sys.stdin.readline().strip()
+
+
+# ---- errors
+
+
+def explain(error: Exception) -> str | None:
+    """Return what an error means to the person at the keyboard.
+
+    None for our own bugs, which keep their traceback.
+    """
+    from hongyan import backup, db, postgres, settings, vault
+    from hongyan.channels.kinds import BadSettings
+    from hongyan.simulator.behaviour import BehaviourError
+    from hongyan.vocab.errors import Refusal
+
+    if isinstance(error, Refusal):
+        return _refused(error)
+    plain = (
+        settings.SettingsError,
+        postgres.PostgresError,
+        db.DatabaseUnfitError,
+        vault.VaultError,
+        backup.BackupError,
+        BadSettings,
+        BehaviourError,
+    )
+    if isinstance(error, plain):
+        return str(error)
+    if isinstance(error, db.Unavailable):
+        reason = str(error) or type(error).__name__
+        return f"the database does not answer: {reason}. Is it running, is DATABASE_URL right?"
+    return None
+
+
+def _refused(refusal: "Refusal") -> str:
+    detail = dict(refusal.detail)
+    said = [refusal.code.value.en]
+    if "parameter" in detail:
+        said.append(str(detail.pop("parameter")))
+    if "reason" in detail:
+        said.append(str(detail.pop("reason")))
+    said += [f"{name} {value}" for name, value in detail.items()]
+    return ": ".join(said)

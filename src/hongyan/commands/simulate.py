@@ -1,0 +1,88 @@
+"""The command that runs a practice operator alone, for trying a gateway's worst days."""
+
+import asyncio
+import shlex
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hongyan.commands import frame
+
+if TYPE_CHECKING:
+    from hongyan.simulator.record import Statistics
+
+
+def simulate(
+    behaviour: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value, as ack_delay_s=0.1..2 late_share=0.05; see --options."),
+    ] = None,
+    number: Annotated[
+        list[str] | None,
+        typer.Option(help="Differently for numbers: '1381234*: state=UNDELIV err=MK:0001'; again for more."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="SMPP; 0 lets the system choose.")] = 2775,
+    seed: Annotated[int | None, typer.Option(help="The same chance again.")] = None,
+    lines: Annotated[
+        Path | None, typer.Option(help="Write an event a line there, numbers in the clear.")
+    ] = None,
+    every_s: Annotated[float, typer.Option(min=0.1, help="How often counts are printed.")] = 10.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no counts.")] = False,
+    options: Annotated[bool, typer.Option("--options", help="List every key and what it does.")] = False,
+) -> None:
+    """Be an operator to practise on: any account may bind, Ctrl-C ends it."""
+    from hongyan.simulator import behaviour as knobs
+
+    if options:
+        lines_of_help = [["key", "default", "what it does"]]
+        lines_of_help += [[name, default or "-", doc] for name, default, doc in knobs.described()]
+        typer.echo(frame.table(lines_of_help))
+        return
+    wanted = knobs.parse(shlex.join(behaviour or []))
+    rules = [knobs.Rule.read(words) for words in number or []]
+
+    async def run() -> None:
+        from hongyan.simulator.server import serve
+
+        stop = asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(each, stop.set)
+        tell = _silent if quiet else _Teller().tell
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(
+                serve(wanted, rules, host=host, port=port, seed=seed, lines=lines, every_s=every_s, tell=tell)
+            )
+            serving.add_done_callback(lambda _: stop.set())
+            frame.say(f"an operator listens on {host}:{port} (SMPP)")
+            await stop.wait()
+            serving.cancel()
+
+    try:
+        asyncio.run(run())
+    except* OSError as failed:
+        frame.say(f"cannot listen on {host}:{port}: {failed.exceptions[0]}")
+        raise typer.Exit(1) from None
+
+
+class _Teller:
+    """Prints counts, but only where they changed."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def tell(self, counted: "Statistics") -> None:
+        line = (
+            f"sessions {counted.sessions}  submits {counted.submits}  parts {counted.parts}"
+            f"  repeated {counted.repeated_parts}  refused {sum(counted.refused.values())}"
+            f"  reports {counted.reports_acked}/{counted.reports}  texts {counted.texts}  owed {counted.owed}"
+        )
+        if line != self._told:
+            self._told = line
+            typer.echo(line)
+
+
+def _silent(_: "Statistics") -> None:
+    """Print nothing."""

@@ -1,0 +1,28 @@
+"""What control asks of a value before it stores it, said the same way everywhere.
+
+Writes nothing. Entry points: demand(), demand_name(), demand_currency(). Each raises a Refusal that names the
+parameter and what it takes.
+"""
+
+from typing import Final
+
+from hongyan.vocab.errors import Code, Refusal
+
+NAME_CHARACTERS_MAX: Final = 64
+
+
+def demand(holds: bool, parameter: str, reason: str) -> None:
+    """Raise Refusal unless it holds; `reason` says what the parameter takes."""
+    if not holds:
+        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter=parameter, reason=reason)
+
+
+def demand_name(name: str) -> None:
+    """Ask of a name people choose that it can be read and typed."""
+    sound = name == name.strip() and name.isprintable() and 0 < len(name) <= NAME_CHARACTERS_MAX
+    demand(sound, "name", f"1 to {NAME_CHARACTERS_MAX} printable characters, no blanks around them")
+
+
+def demand_currency(currency: str) -> None:
+    sound = len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()
+    demand(sound, "currency", "three letters of ISO 4217, as CNY")

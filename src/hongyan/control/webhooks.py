@@ -1,0 +1,83 @@
+"""Webhooks: where an app wants its notices posted.
+
+Writes: webhook. Entry points: put(), renew_secret(), remove(), every(). The secret that signs our POSTs is
+returned once and sealed.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+import msgspec
+
+from hongyan import db, egress
+from hongyan.control.bounds import demand
+from hongyan.control.keys import new_secret
+from hongyan.settings import Settings
+from hongyan.vault import Secret, Vault
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import AppId
+
+
+class WebhookRow(msgspec.Struct, frozen=True):
+    """A webhook as an operator sees it in a list."""
+
+    tenant: str
+    app: str
+    url: str
+    active: bool
+    failures: int  # in a row, until now
+    last_error: str
+
+
+PUT_SQL: LiteralString = """
+INSERT INTO webhook (app_id, url, sealed) VALUES ($1, $2, $3)
+ON CONFLICT (app_id) DO UPDATE SET url = EXCLUDED.url, active = true RETURNING (xmax = 0) AS is_new
+"""
+
+
+async def put(tx: db.Tx, vault: Vault, settings: Settings, app_id: AppId, url: str) -> Secret | None:
+    """Set where an app's notices go; returns the new secret, None where there was one: it stays.
+
+    Raises Refusal for a URL we would not call (egress.refusal_of_url()).
+    """
+    reason = egress.refusal_of_url(url, private=settings.webhook_private_addresses)
+    demand(not reason, "url", reason)
+    secret = new_secret()
+    is_new = await tx.fetchval(PUT_SQL, app_id, url, vault.seal_secret(secret.reveal()))
+    return secret if is_new else None
+
+
+RENEW_SQL: LiteralString = "UPDATE webhook SET sealed = $2 WHERE app_id = $1 RETURNING id"
+
+
+async def renew_secret(tx: db.Tx, vault: Vault, app_id: AppId) -> Secret:
+    """Replace the secret at once; POSTs under the old one end.
+
+    Raises Refusal where the app has no webhook.
+    """
+    secret = new_secret()
+    if await tx.fetchval(RENEW_SQL, app_id, vault.seal_secret(secret.reveal())) is None:
+        raise Refusal(Code.REQUEST_NOT_FOUND, app=app_id)
+    return secret
+
+
+REMOVE_SQL: LiteralString = "UPDATE webhook SET active = false WHERE app_id = $1 AND active RETURNING id"
+
+
+async def remove(tx: db.Tx, app_id: AppId) -> None:
+    """Post no more; notices wait to be pulled. Raises Refusal where the app has no webhook."""
+    if await tx.fetchval(REMOVE_SQL, app_id) is None:
+        raise Refusal(Code.REQUEST_NOT_FOUND, app=app_id)
+
+
+EVERY_SQL: LiteralString = """
+SELECT t.name AS tenant, a.name AS app, w.url, w.active, coalesce(h.failures, 0) AS failures,
+       coalesce(h.last_error, '') AS last_error
+  FROM webhook w JOIN app a ON a.id = w.app_id JOIN tenant t ON t.id = a.tenant_id
+  LEFT JOIN webhook_health h ON h.webhook_id = w.id ORDER BY w.id
+"""
+
+
+async def every(tx: db.Tx) -> Sequence[WebhookRow]:
+    """List the webhooks and how they fare."""
+    return [WebhookRow(**dict(row)) for row in await tx.fetch(EVERY_SQL)]

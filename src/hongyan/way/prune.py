@@ -1,0 +1,468 @@
+"""Forget on time, and let nothing stay open: overdue to unknown, dead gateways' rows to the others, old rows away.
+
+Writes: submitted, message, outbox, notice, balance, ledger, tally, early_report, inbound, inbound_part, nonce,
+idempotency, frequency, decision, gateway; and makes and drops the day partitions of message.
+Entry points: run(), the clerk's loop; ensure_partitions(), also right after migrating; each duty by its name.
+Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
+do it. Surprises: a part given up keeps its `submitted` row (state 2) for late_report_keep_s, because a late report
+still corrects the message; what it cost is only counted when that time is over. Days are UTC and lie in the id.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, LiteralString
+from uuid import UUID
+
+import structlog
+
+from hongyan import clock, db
+from hongyan.settings import Settings
+from hongyan.vocab.cause import CAUSES, Cause
+from hongyan.vocab.message import Status, first_id_at
+from hongyan.way import owing, report
+from hongyan.way.inbound import REPEAT_S
+from hongyan.way.report import Dropped
+
+log = structlog.get_logger()
+
+BATCH_MAX: Final = 1_000  # messages settled in one transaction
+ROWS_MAX: Final = 10_000  # rows of small tables deleted in one
+ROUNDS_MAX: Final = 20  # transactions of one duty in a row; then the others have their turn
+DUTY_WAIT_S: Final = 60.0
+PRUNE_LOCK: Final = 0x7072_756E  # 'prun': first half of the advisory locks, the duty's number is the second
+DAYS_AHEAD: Final = 3
+EXPIRED_GRACE_S: Final = 60  # gateways settle what expires; this is for when there is none
+BACKSTOP_GRACE_S: Final = 86_400
+BACKSTOP_DAYS: Final = (
+    45  # how old an open message can be: scheduled 30 days ahead, valid 3, waited for 3, grace
+)
+DECISION_GRACE_S: Final = 172_800  # traces in use are touched once a day
+GATEWAY_KEEP_S: Final = 86_400
+FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
+FREQUENCY_EPOCH_S: Final = 1_577_836_800  # 2020: what hits count from
+SHARD: Final = 0  # of balances and tallies
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do now and then. `do` returns how many rows it took; a full `batch` means there may be more."""
+
+    name: str
+    gap_s: float
+    batch: int
+    do: Callable[[db.Tx, Settings, datetime], Awaitable[int]]
+
+
+async def run(database: db.Database, settings: Settings) -> None:
+    """Do every duty in its turn, until cancelled."""
+    due_s = {duty.name: 0.0 for duty in DUTIES}
+    while True:
+        for number, duty in enumerate(DUTIES):
+            if clock.now_s() >= due_s[duty.name]:
+                due_s[duty.name] = clock.now_s() + duty.gap_s
+                await _do(database, settings, duty, number)
+        await asyncio.sleep(min(duty.gap_s for duty in DUTIES))
+
+
+async def _do(database: db.Database, settings: Settings, duty: Duty, number: int) -> None:
+    """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn."""
+    try:
+        for _ in range(ROUNDS_MAX):
+            async with asyncio.timeout(DUTY_WAIT_S), database.transaction() as tx:
+                if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", PRUNE_LOCK, number):
+                    return
+                rows = await duty.do(tx, settings, clock.now())
+            if rows:
+                log.info("prune.done", duty=duty.name, rows=rows)
+            if rows < duty.batch:
+                return
+    except db.Unavailable as error:
+        log.warning("prune.database_lost", duty=duty.name, error=type(error).__name__)
+    except Exception:
+        log.exception("prune.failed", duty=duty.name)
+
+
+# ---- what became of nothing
+
+
+# Parts of one message are given up together, once the youngest is overdue, so that it becomes final once.
+OVERDUE_SQL: LiteralString = """
+WITH late AS (
+    SELECT DISTINCT s.message_id FROM submitted s
+     WHERE s.state < 2 AND s.sent_at < $1
+       AND NOT EXISTS (SELECT FROM submitted y WHERE y.message_id = s.message_id AND y.state < 2 AND y.sent_at >= $1)
+     LIMIT $2
+), held AS (
+    SELECT s.channel_id, s.upstream_id FROM submitted s JOIN late USING (message_id)
+     WHERE s.state < 2 ORDER BY 1, 2 FOR UPDATE OF s SKIP LOCKED
+), given_up AS (
+    UPDATE submitted s SET state = 2 FROM held h
+     WHERE s.channel_id = h.channel_id AND s.upstream_id = h.upstream_id
+    RETURNING s.tenant_id, s.message_id, s.channel_id
+)
+SELECT tenant_id, message_id, count(*)::smallint AS parts, max(channel_id) AS channel_id
+  FROM given_up GROUP BY tenant_id, message_id
+"""
+
+
+async def give_up_overdue(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Give up parts, unsure ones too, that no report came for within report_wait_s: their message is unknown."""
+    rows = await tx.fetch(OVERDUE_SQL, now - timedelta(seconds=settings.report_wait_s), BATCH_MAX)
+    await _settle_unknown(tx, rows)
+    return len(rows)
+
+
+# Nothing stands behind these any more: no row says that they wait, or that an upstream has them.
+BACKSTOP_SQL: LiteralString = """
+SELECT m.tenant_id, m.id AS message_id, m.pending AS parts, m.channel_id
+  FROM message m
+ WHERE m.id >= $1 AND m.id < $2 AND m.status = 0 AND m.expires_at < $3
+   AND NOT EXISTS (SELECT FROM outbox o WHERE o.tenant_id = m.tenant_id AND o.id = m.id)
+   AND NOT EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id AND s.state < 2)
+ LIMIT $4
+"""
+
+
+async def close_forgotten(tx: db.Tx, settings: Settings, now: datetime, *, day: date | None = None) -> int:
+    """Close messages that everything else has forgotten, of one day at a time (the hours go through the days)."""
+    day = day or (now - timedelta(days=int(now.timestamp() // 3_600) % BACKSTOP_DAYS)).date()
+    before = now - timedelta(seconds=settings.report_wait_s + BACKSTOP_GRACE_S)
+    rows = await tx.fetch(BACKSTOP_SQL, *_ids_of(day), before, BATCH_MAX)
+    if rows:
+        log.error("prune.forgotten_messages", messages=len(rows), day=day.isoformat())
+    await _settle_unknown(tx, rows)
+    return len(rows)
+
+
+# The rows are locked first, so that the fold sees what a tick may have committed meanwhile. Who pays on delivery gets
+# the price back. An unknown message's cost is counted by FORGET_SQL, or with the correction.
+UNKNOWN_SQL: LiteralString = """
+WITH lost AS (
+    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::int[]) AS l(tenant_id, id, parts, channel_id)
+), held AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, least(l.parts, m.pending) AS parts, l.channel_id, m.price_micro - m.refund_micro AS paid_micro,
+           t.charge_on = 'delivery' AS on_delivery,
+           (CASE WHEN m.pending > l.parts THEN 0 WHEN m.worst >= 3 THEN m.worst
+                 WHEN m.lost + least(l.parts, m.pending) > 0 THEN 2 ELSE 1 END)::smallint AS final
+      FROM lost l
+      JOIN message m ON m.tenant_id = l.tenant_id AND m.id = l.id
+      JOIN tenant t ON t.id = m.tenant_id
+     WHERE m.status = 0 ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+    UPDATE message m
+       SET pending = m.pending - h.parts, lost = m.lost + h.parts, status = h.final,
+           cause = CASE WHEN h.final = 2 THEN $5 ELSE m.cause END,
+           channel_id = CASE WHEN h.channel_id > 0 THEN h.channel_id ELSE m.channel_id END,
+           refund_micro = m.refund_micro + CASE WHEN h.final > 1 AND h.on_delivery THEN h.paid_micro ELSE 0 END,
+           done_at = now()
+      FROM held h WHERE m.tenant_id = h.tenant_id AND m.id = h.id
+    RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
+              m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at,
+              CASE WHEN h.final > 1 AND h.on_delivery THEN h.paid_micro ELSE 0 END AS refunded
+), owed AS (
+    INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at)
+    SELECT tenant_id, app_id, 1, id, status, cause, code, now() FROM moved WHERE status > 0
+), refunded AS (
+    SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages
+      FROM moved WHERE refunded > 0 GROUP BY tenant_id
+), returned AS (
+    INSERT INTO balance AS b (tenant_id, shard, amount_micro)
+    SELECT tenant_id, $6, micro FROM refunded ORDER BY tenant_id
+    ON CONFLICT (tenant_id, shard) DO UPDATE SET amount_micro = b.amount_micro + EXCLUDED.amount_micro
+), booked AS (
+    INSERT INTO ledger (tenant_id, kind, amount_micro, message_count, note)
+    SELECT tenant_id, 'refund', micro, messages, 'no report' FROM refunded
+)
+INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
+                        latency, shard, messages, parts, price_micro, cost_micro)
+SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
+       province, 0, $6, count(*), sum(part_count), sum(price_micro - refund_micro),
+       sum(CASE WHEN status = 2 THEN 0 ELSE cost_micro END)
+  FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
+DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
+              price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+"""
+
+
+async def _settle_unknown(tx: db.Tx, rows: Sequence[db.Row]) -> None:
+    if rows:
+        await tx.execute(
+            UNKNOWN_SQL,
+            [row["tenant_id"] for row in rows],
+            [row["message_id"] for row in rows],
+            [row["parts"] for row in rows],
+            [row["channel_id"] for row in rows],
+            Cause.NO_REPORT.number,
+            SHARD,
+        )
+
+
+# Now it is certain that no report will come: the attempt joins the others, and what it cost is counted.
+FORGET_SQL: LiteralString = """
+WITH old AS (
+    SELECT channel_id, upstream_id FROM submitted
+     WHERE state = 2 AND sent_at < $1 ORDER BY 1, 2 LIMIT $2 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM submitted s USING old o WHERE s.channel_id = o.channel_id AND s.upstream_id = o.upstream_id
+    RETURNING s.*
+), part AS (
+    SELECT tenant_id, message_id, sum(cost_micro)::bigint AS cost_micro,
+           jsonb_agg(jsonb_build_array(
+               attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
+               (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, NULL,
+               2, $3::smallint, '', decision)) AS attempts
+      FROM gone GROUP BY tenant_id, message_id
+), moved AS (
+    UPDATE message m SET attempts = coalesce(m.attempts, '[]') || p.attempts, cost_micro = m.cost_micro + p.cost_micro
+      FROM part p WHERE m.tenant_id = p.tenant_id AND m.id = p.message_id
+    RETURNING m.*, CASE WHEN m.status = 2 THEN m.cost_micro ELSE p.cost_micro END AS counted_micro
+), tallied AS (
+    INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
+                            province, latency, shard, messages, parts, price_micro, cost_micro)
+    SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
+           province, 0, $4, 0, 0, 0, sum(counted_micro)
+      FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency,
+                 shard)
+    DO UPDATE SET cost_micro = t.cost_micro + EXCLUDED.cost_micro
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def forget_given_up(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Forget parts given up so long ago that no report will correct them any more."""
+    before = now - timedelta(seconds=settings.report_wait_s + settings.late_report_keep_s)
+    return int(await tx.fetchval(FORGET_SQL, before, BATCH_MAX, Cause.NO_REPORT.number, SHARD))
+
+
+# A second attempt that nobody could make ends as the first did; its row knows how. What was committed as leaving is
+# left to the next gateway, which knows that rule.
+EXPIRED_SQL: LiteralString = """
+SELECT o.tenant_id, o.id, o.attempt, m.cause, m.code,
+       m.pending - (SELECT count(*) FROM submitted s WHERE s.message_id = o.id AND s.state < 2)::int AS parts
+  FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
+ WHERE o.owner = 0 AND o.leaving_at IS NULL AND m.expires_at < $1
+ ORDER BY o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED
+"""
+
+
+async def expire_waiting(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """End messages whose validity passed while they waited and no gateway was there to say so; refunded."""
+    rows = await tx.fetch(EXPIRED_SQL, now - timedelta(seconds=EXPIRED_GRACE_S), BATCH_MAX)
+    if rows:
+        await report.drop(tx, [_expired(row) for row in rows], SHARD, [])
+    return len(rows)
+
+
+def _expired(row: db.Row) -> Dropped:
+    if row["attempt"] > 1:
+        cause = CAUSES[row["cause"]]
+        return Dropped(
+            row["tenant_id"], row["id"].bytes, row["parts"], Status.UNDELIVERED, cause, row["code"], left=True
+        )
+    return Dropped(row["tenant_id"], row["id"].bytes, row["parts"], Status.EXPIRED, Cause.NOT_SENT, "")
+
+
+# ---- gateways that are silent
+
+
+RELEASE_SQL: LiteralString = """
+WITH alive AS (
+    SELECT id FROM gateway WHERE seen_at >= $1
+), left_behind AS (
+    SELECT tenant_id, id FROM outbox
+     WHERE owner <> 0 AND due_at < $1 AND NOT owner IN (SELECT id FROM alive)
+     ORDER BY tenant_id, id LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox o SET owner = 0 FROM left_behind l WHERE o.tenant_id = l.tenant_id AND o.id = l.id
+RETURNING 1
+"""
+
+
+async def release_left_behind(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Give the rows of gateways silent for gateway_dead_s to whoever claims them."""
+    silent_since = now - timedelta(seconds=settings.gateway_dead_s)
+    return len(await tx.fetch(RELEASE_SQL, silent_since, ROWS_MAX))
+
+
+# ---- rows whose time is over
+
+
+async def delete_early_reports(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Forget reports whose ack never came."""
+    return await _delete(tx, EARLY_SQL, now - timedelta(seconds=settings.early_report_keep_s))
+
+
+async def delete_nonces(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    return await _delete(tx, NONCE_SQL, now)
+
+
+async def delete_idempotency(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    return await _delete(tx, IDEMPOTENCY_SQL, now - timedelta(seconds=settings.idempotency_keep_s))
+
+
+async def delete_inbound_marks(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Forget which inbound texts came a moment ago."""
+    return await _delete(tx, MARK_SQL, now - timedelta(seconds=2 * REPEAT_S))
+
+
+async def delete_decisions(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Forget traces that no kept message can name any more."""
+    kept = timedelta(days=settings.message_keep_days, seconds=DECISION_GRACE_S)
+    return await _delete(tx, DECISION_SQL, now - kept)
+
+
+async def delete_gateways(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    return await _delete(tx, GATEWAY_SQL, now - timedelta(seconds=GATEWAY_KEEP_S))
+
+
+# By place, because most of these tables have no index on their time and none is worth its writes.
+EARLY_SQL: LiteralString = """
+DELETE FROM early_report WHERE ctid = ANY(ARRAY(SELECT ctid FROM early_report WHERE came_at < $1 LIMIT $2)) RETURNING 1
+"""
+NONCE_SQL: LiteralString = """
+DELETE FROM nonce WHERE ctid = ANY(ARRAY(SELECT ctid FROM nonce WHERE until < $1 LIMIT $2)) RETURNING 1
+"""
+IDEMPOTENCY_SQL: LiteralString = """
+DELETE FROM idempotency
+ WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency WHERE created_at < $1 LIMIT $2)) RETURNING 1
+"""
+MARK_SQL: LiteralString = """
+DELETE FROM inbound_part
+ WHERE ctid = ANY(ARRAY(SELECT ctid FROM inbound_part WHERE part_index = 0 AND came_at < $1 LIMIT $2)) RETURNING 1
+"""
+DECISION_SQL: LiteralString = """
+DELETE FROM decision WHERE ctid = ANY(ARRAY(SELECT ctid FROM decision WHERE made_at < $1 LIMIT $2)) RETURNING 1
+"""
+GATEWAY_SQL: LiteralString = """
+DELETE FROM gateway WHERE ctid = ANY(ARRAY(SELECT ctid FROM gateway WHERE seen_at < $1 LIMIT $2)) RETURNING 1
+"""
+
+
+async def _delete(tx: db.Tx, sql: LiteralString, before: datetime) -> int:
+    return len(await tx.fetch(sql, before, ROWS_MAX))
+
+
+# A slice of the table a turn, from a random key on: it has a row for every number written to.
+FREQUENCY_SQL: LiteralString = """
+DELETE FROM frequency f
+ USING (SELECT key FROM frequency WHERE key >= $1 ORDER BY key LIMIT $2) slice
+ WHERE f.key = slice.key AND f.hits[array_upper(f.hits, 1)] >> 32 < $3
+RETURNING 1
+"""
+
+
+async def delete_frequencies(
+    tx: db.Tx, _settings: Settings, now: datetime, *, start: bytes | None = None
+) -> int:
+    """Forget numbers that nobody wrote to for a day, in a slice of the table from `start` (a random key)."""
+    oldest = int(now.timestamp()) - FREQUENCY_EPOCH_S - FREQUENCY_DAY_S
+    first = os.urandom(16) if start is None else start
+    return len(await tx.fetch(FREQUENCY_SQL, first, ROWS_MAX, oldest))
+
+
+async def give_up_notices(tx: db.Tx, settings: Settings, _now: datetime) -> int:
+    """Forget notices nobody took within notice_give_up_s."""
+    return await owing.give_up(tx, settings)
+
+
+# ---- days
+
+
+async def ensure_partitions(tx: db.Tx, now: datetime) -> int:
+    """Make the day partitions of message from today to DAYS_AHEAD; returns how many were missing.
+
+    A day of which rows already lie in the default partition stays there. The lock on message is short and
+    waited for briefly: rather no partition than a queue of inserts behind us.
+    """
+    await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", PRUNE_LOCK, -1)
+    await tx.execute("SET LOCAL lock_timeout = '2s'")
+    made = 0
+    for ahead in range(DAYS_AHEAD + 1):
+        made += await _make_partition(tx, (now + timedelta(days=ahead)).astimezone(UTC).date())
+    return made
+
+
+# LIKE and ATTACH, because CREATE … PARTITION OF would lock out everybody who writes to message.
+PARTITION_SQL: LiteralString = """
+CREATE TABLE {name} (LIKE message INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)
+  WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)
+"""
+ATTACH_SQL: LiteralString = (
+    "ALTER TABLE message ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{next}')"
+)
+
+
+async def _make_partition(tx: db.Tx, day: date) -> int:
+    name = f"message_{day:%Y%m%d}"
+    if await tx.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+        return 0
+    first, following = _ids_of(day)
+    if await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM message_rest WHERE id >= $1 AND id < $2)", first, following
+    ):
+        return 0
+    await tx.execute(PARTITION_SQL.format(name=name))
+    await tx.execute(ATTACH_SQL.format(name=name, first=first, next=following))
+    return 1
+
+
+async def make_partitions(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    return await ensure_partitions(tx, now)
+
+
+PARTITIONS_SQL: LiteralString = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+ WHERE i.inhparent = 'message'::regclass AND c.relname ~ '^message_[0-9]{8}$' ORDER BY 1
+"""
+REST_SQL: LiteralString = """
+DELETE FROM message_rest WHERE ctid = ANY(ARRAY(SELECT ctid FROM message_rest WHERE id < $1 LIMIT $2)) RETURNING 1
+"""
+INBOUND_SQL: LiteralString = """
+DELETE FROM inbound WHERE id IN (SELECT id FROM inbound WHERE id < $1 ORDER BY id LIMIT $2) RETURNING 1
+"""
+
+
+async def drop_old_days(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Drop what is older than message_keep_days: messages by whole days, inbound texts by rows."""
+    last = (now - timedelta(days=settings.message_keep_days)).astimezone(UTC).date()
+    await tx.execute("SET LOCAL lock_timeout = '2s'")
+    old = [
+        row["relname"] for row in await tx.fetch(PARTITIONS_SQL) if row["relname"] < f"message_{last:%Y%m%d}"
+    ]
+    for name in old:
+        await tx.execute(f"DROP TABLE {name}")
+        log.info("prune.day_dropped", partition=name)
+    first, _ = _ids_of(last)
+    rest = await tx.fetch(REST_SQL, first, ROWS_MAX)
+    return max(len(rest), len(await tx.fetch(INBOUND_SQL, first, ROWS_MAX)))
+
+
+def _ids_of(day: date) -> tuple[UUID, UUID]:
+    """Return the first id of a day and of the next one."""
+    midnight = datetime.combine(day, time(), UTC)
+    return first_id_at(midnight.timestamp()), first_id_at((midnight + timedelta(days=1)).timestamp())
+
+
+DUTIES: Final = (
+    Duty("make_partitions", 3_600, ROWS_MAX, make_partitions),
+    Duty("release_left_behind", 5, ROWS_MAX, release_left_behind),
+    Duty("expire_waiting", 30, BATCH_MAX, expire_waiting),
+    Duty("give_up_overdue", 60, BATCH_MAX, give_up_overdue),
+    Duty("forget_given_up", 600, BATCH_MAX, forget_given_up),
+    Duty("close_forgotten", 3_600, BATCH_MAX, close_forgotten),
+    Duty("give_up_notices", 60, owing.GIVE_UP_MAX, give_up_notices),
+    Duty("delete_early_reports", 60, ROWS_MAX, delete_early_reports),
+    Duty("delete_nonces", 60, ROWS_MAX, delete_nonces),
+    Duty("delete_idempotency", 60, ROWS_MAX, delete_idempotency),
+    Duty("delete_inbound_marks", 60, ROWS_MAX, delete_inbound_marks),
+    Duty("delete_frequencies", 60, ROWS_MAX, delete_frequencies),
+    Duty("delete_decisions", 3_600, ROWS_MAX, delete_decisions),
+    Duty("delete_gateways", 3_600, ROWS_MAX, delete_gateways),
+    Duty("drop_old_days", 3_600, ROWS_MAX, drop_old_days),
+)

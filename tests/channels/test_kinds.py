@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from hongyan.channels import kinds
+from hongyan.channels.channel import Channel, Secret
+from hongyan.channels.kinds import BadSettings
+from hongyan.channels.loopback import Loopback, LoopbackConfig
+
+SMPP = {"hosts": ["smsc.example:2775"], "system_id": "tenant", "password": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "word"),
+    [
+        ("carrier-pigeon", {}, "no kind carrier-pigeon"),
+        ("smpp", {**SMPP, "pasword": "x"}, "no setting pasword"),
+        ("smpp", {"hosts": ["a"], "system_id": "x"}, "password"),
+        ("smpp", {**SMPP, "hosts": []}, "hosts"),
+        ("smpp", {**SMPP, "hosts": ["a:b"]}, "no port in a:b"),
+        ("smpp", {**SMPP, "window_size": 0}, "window_size"),
+        ("smpp", {**SMPP, "window_size": "many"}, "window_size"),
+        ("smpp", {**SMPP, "password": 1}, "password"),
+        ("smpp", {**SMPP, "password": "ninechars"}, "8 characters"),
+        ("smpp", {**SMPP, "password": "密码"}, "ASCII"),
+        ("smpp", {**SMPP, "id_dialect": "klingon"}, "id_dialect"),
+        ("smpp", {**SMPP, "verdicts": {"zz": "unsure"}}, "zz"),
+        ("smpp", {**SMPP, "tlvs": {"1400": "xyz"}}, "hex"),
+        ("smpp", {**SMPP, "tls": True, "tls_ca_file": "/nonexistent"}, "No such file"),
+        ("loopback", {"delay": 1}, "no setting delay"),
+    ],
+)
+def test_wrong_settings_are_refused_in_clear_words(kind: str, settings: dict[str, object], word: str) -> None:
+    with pytest.raises(BadSettings, match=word) as caught:
+        kinds.build(kind, settings)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_settings_may_come_straight_from_json() -> None:
+    written = json.dumps({**SMPP, "split": "sar", "causes": {"001": "absent"}, "heartbeat_s": 20})
+    assert kinds.build("smpp", json.loads(written)).kind == "smpp"
+
+
+def test_a_password_is_never_printed() -> None:
+    secret = Secret("s3cret")
+    assert f"{secret} {secret!r} {[secret]}" == "*** *** [***]"
+    assert secret.reveal() == "s3cret"
+    assert secret == Secret("s3cret")
+
+
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_every_kind_has_a_schema_in_which_every_field_is_described(kind: str) -> None:
+    document = kinds.schema(kind)
+    json.dumps(document)
+    settings = document["$defs"][document["$ref"].rpartition("/")[2]]
+    assert settings["additionalProperties"] is False
+    assert all("description" in field for field in settings["properties"].values())
+
+
+def test_the_schema_hides_passwords() -> None:
+    settings = kinds.schema("smpp")["$defs"]["Config"]["properties"]
+    assert settings["password"]["format"] == "password"
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("smsc", ("smsc", 1234)),
+        ("smsc:99", ("smsc", 99)),
+        ("[::1]:99", ("::1", 99)),
+        ("[::1]", ("::1", 1234)),
+        ("::1", ("::1", 1234)),
+    ],
+)
+def test_hosts_are_read_with_and_without_port(written: str, address: tuple[str, int]) -> None:
+    channel = kinds.build("smpp", {**SMPP, "hosts": [written], "port": 1234})
+    assert channel._sessions.terms.hosts == (address,)  # type: ignore[attr-defined]
+
+
+def test_every_kind_is_a_channel() -> None:
+    channels: list[Channel] = [
+        Loopback(LoopbackConfig()),
+        kinds.build("smpp", SMPP),
+    ]  # mypy checks the shapes
+    assert {channel.kind for channel in channels} == set(kinds.KINDS)
