@@ -154,7 +154,9 @@ class Esme:
             return b""
 
     def _write(self) -> None:
-        self._writer.write(self._session.take())
+        octets = self._session.take()
+        if octets and not self.closed:
+            self._writer.write(octets)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

@@ -82,7 +82,8 @@ class _Frames(asyncio.Protocol):
 
     def say(self, octets: bytes) -> None:
         assert self.transport is not None
-        self.transport.write(len(octets).to_bytes(4) + octets)
+        if not self.transport.is_closing():
+            self.transport.write(len(octets).to_bytes(4) + octets)
 
 
 class Link:
