@@ -1,6 +1,6 @@
-"""hongyan under the peer harness: copy to its adapters/ours.py, or link it there.
+"""hongyan under the peer harness: link it to its adapters/ours.py.
 
-Drives the program by command line and environment only. HONGYAN_HOME names the checkout (with its .venv).
+Drives the program by command line and environment only. PEERBENCH_HONGYAN names the checkout, if it is not this one.
 Options: --opt opt_outs=N (1000000) · layout='door gateway+clerk' · window=N (200) · sessions=N (1) · auth=basic|mac
 · purpose=load|code|sale · batch=N (messages in one request; the load's --n counts requests then).
 """
@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, ClassVar
 
-HOME = Path(os.environ.get("HONGYAN_HOME", Path(__file__).resolve().parents[1]))
+HOME = Path(os.environ.get("PEERBENCH_HONGYAN", Path(__file__).resolve().parents[1]))
 PYTHON = str(HOME / ".venv/bin/python")
 
 
@@ -68,7 +68,7 @@ class Adapter:
             "--opt-outs", ctx.opts.get("opt_outs", "1000000"), "--window", ctx.opts.get("window", "200"),
             "--sessions", str(self.sessions),
         ]  # fmt: skip
-        done = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=HOME, env=self.environment, check=True, stdout=subprocess.PIPE, text=True)
         key: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
         return key
 

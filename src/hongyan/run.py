@@ -45,6 +45,7 @@ LINKS_GAP_S = 1.0
 DATABASE_START_S = 300.0  # recovery of a large log may take minutes
 RESTART_S = 0.2  # a role that died comes back after this, doubling while it keeps dying
 RESTART_S_MAX = 10.0
+PARENT_GAP_S = 0.5
 STEADY_S = 30.0  # alive for so long: the next death is a new one
 CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0
@@ -105,15 +106,28 @@ async def open_vault(database: db.Database, settings: Settings) -> Vault:
 # ── one process ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def work(settings: Settings, roles: Sequence[str]) -> None:
-    """Be one process with these roles until SIGTERM or SIGINT; then stop gracefully."""
+async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
+    """Be one process with these roles until SIGTERM, SIGINT or the end of the parent; then stop gracefully."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_database(settings) as database:
         process = _Process(settings, database, await open_vault(database, settings))
-        await process.run(roles, stop)
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_outlived(parent, stop))
+            await process.run(roles, stop)
+            watching.cancel()
+
+
+async def _outlived(parent: int, stop: asyncio.Event) -> None:
+    """Stop when the supervisor is no more: it starts a new one of us when it comes back."""
+    while parent:
+        if os.getppid() != parent:
+            log.warning("process.orphaned", parent=parent)
+            stop.set()
+            return
+        await asyncio.sleep(PARENT_GAP_S)
 
 
 class _Process:
@@ -246,7 +260,7 @@ class _Process:
 
         loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run()]
         if not with_gateway:
-            loops.append(self._find_gateways(tasks))
+            loops.append(self._find_gateways())
         return loops
 
     def _own_gateway(
@@ -281,19 +295,20 @@ class _Process:
 
         return owner_for, hand
 
-    async def _find_gateways(self, tasks: asyncio.TaskGroup) -> None:
+    async def _find_gateways(self) -> None:
         """Keep a link to every gateway that lives on this machine."""
-        while True:
-            try:
-                rows = await self._database.fetch(GATEWAYS_SQL, self._settings.gateway_dead_s)
-            except db.Unavailable:
-                rows = []
-            for row in rows:
-                path = Path(row["socket"])
-                if row["id"] not in self._links and path.exists():  # noqa: ASYNC240 - a local stat
-                    link = self._links[row["id"]] = Link(path)
-                    tasks.create_task(link.run())
-            await asyncio.sleep(LINKS_GAP_S if self._links else 0.05)
+        async with asyncio.TaskGroup() as keeping:
+            while True:
+                try:
+                    rows = await self._database.fetch(GATEWAYS_SQL, self._settings.gateway_dead_s)
+                except db.Unavailable:
+                    rows = []
+                for row in rows:
+                    path = Path(row["socket"])
+                    if row["id"] not in self._links and path.exists():  # noqa: ASYNC240 - a local stat
+                        link = self._links[row["id"]] = Link(path)
+                        keeping.create_task(link.run())
+                await asyncio.sleep(LINKS_GAP_S if self._links else 0.05)
 
 
 def _nobody(_owed: Sequence[object]) -> None:
@@ -390,7 +405,7 @@ class Supervisor:
                 if role != "clerk":
                     environment[variable_of(role)] = str(counted[role])
             name = word if counted[roles[0]] == 1 else f"{word}-{counted[roles[0]]}"
-            children.append(self._child(name, ["run", *(f"--role={role}" for role in roles)], environment))
+            children.append(self._child(name, ["run", f"--parent={os.getpid()}", *(f"--role={role}" for role in roles)], environment))
         return children
 
     def _child(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> _Child:
@@ -434,6 +449,7 @@ class Supervisor:
         environment = os.environ | {
             variable_of("database_url"): self.dsn,
             variable_of("state_dir"): str(self._settings.state_dir.absolute()),
+            variable_of("http_port"): str(self._settings.http_port),
         }
         output = None
         if child.log_path is not None:
@@ -491,7 +507,7 @@ async def wait_ready(settings: Settings, wait_s: float = READY_WAIT_S) -> None:
             await asyncio.sleep(0.02)
 
 
-def run(settings: Settings, *, roles: Sequence[str] = (), demo: bool = False) -> int:
+def run(settings: Settings, *, roles: Sequence[str] = (), demo: bool = False, parent: int = 0) -> int:
     """Be one process with these roles, or without any keep the whole install running; returns the exit code."""
     import uvloop
 
@@ -499,7 +515,7 @@ def run(settings: Settings, *, roles: Sequence[str] = (), demo: bool = False) ->
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
         raise ValueError(f"no such role: {unknown[0]}; there are {', '.join(ROLES)}")
-    uvloop.run(work(settings, roles) if roles else supervise(settings, demo=demo))
+    uvloop.run(work(settings, roles, parent) if roles else supervise(settings, demo=demo))
     return 0
 
 

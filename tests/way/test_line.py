@@ -139,13 +139,13 @@ def test_what_is_being_committed_as_leaving_takes_room_and_pace_already() -> Non
     assert one.room(CODES, now_s) == 0
 
 
-def test_a_paused_line_and_one_with_a_queue_have_no_room() -> None:
+def test_what_is_queued_takes_its_room_and_a_paused_line_has_none() -> None:
     one, window = line(window=2)
     now_s = one.pacer._at_s
     one.put(parcels(1, parts=3), CODES)
     one.flush()
     window.free = 5
-    assert one.room(CODES, now_s) == 0
+    assert one.room(CODES, now_s) == 4
     one.flush()
     assert one.room(CODES, now_s) == 4
     one.row = ChannelRow(

@@ -13,6 +13,7 @@ No Task, Future or log line is made for a PDU; one data_received is one batch fo
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -660,6 +661,4 @@ def _room_of(post: _Post) -> int:
     return post.room
 
 
-def _now_s() -> float:
-    """The machine's time: it must not jump when somebody sets the clock."""
-    return asyncio.get_running_loop().time()
+_now_s = time.monotonic  # it must not jump when somebody sets the clock

@@ -31,6 +31,7 @@ def run(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Of the REST API; 0: as the settings say.")
     ] = 0,
+    parent: Annotated[int, typer.Option(min=0, hidden=True, help="End with this process.")] = 0,
 ) -> None:
     """Run the platform until Ctrl-C: everything, or one process with the roles named."""
     from hongyan import run as engine
@@ -39,7 +40,7 @@ def run(
     settings = knobs.read()
     if port:
         settings = replace(settings, http_port=port)
-    raise typer.Exit(engine.run(settings, roles=_roles(role or ["all"]), demo=demo))
+    raise typer.Exit(engine.run(settings, roles=_roles(role or ["all"]), demo=demo, parent=parent))
 
 
 def _roles(named: list[str]) -> tuple[str, ...]:

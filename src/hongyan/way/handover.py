@@ -151,15 +151,12 @@ async def listen(
     server = await asyncio.get_running_loop().create_unix_server(door, str(path))
     path.chmod(0o600)  # noqa: ASYNC240
     try:
-        told: Sequence[int] = ()
         while True:
             await asyncio.sleep(WAITING_TOLD_S)
-            now = list(waiting())
-            if now != told or any(now):
-                told = now
-                for frames in list(doors):
-                    if frames.transport is not None:
-                        frames.say(_encode(now))
+            told = _encode(list(waiting()))  # said even if nothing changed: the door adds up what it has handed
+            for frames in list(doors):
+                if frames.transport is not None:
+                    frames.say(told)
     finally:
         server.close()
         for frames in list(doors):

@@ -88,10 +88,10 @@ class Line:
         return len(self._queue) + len(self._again)
 
     def room(self, lane: int, now_s: float) -> int:
-        """Return how many parts of a lane may be put now: window and pace, less what others have reserved."""
-        if self.row.paused or self._queue or self._again:
+        """Return how many parts of a lane may be put now: window and pace, less what others wait to use."""
+        if self.row.paused:
             return 0
-        room = min(self.channel.room(), self._pace(lane, now_s)) - self.reserved
+        room = min(self.channel.room() - self.waiting, self._pace(lane, now_s)) - self.reserved
         if lane == PROMOTIONAL and room > 0:
             share = max(1, self.window_size * (100 - self._reserve_percent) // 100)
             room = min(room, share - self.open_promotional - self.reserved)

@@ -703,17 +703,22 @@ class Gateway:
             try:
                 await self._look_again()
                 for lane in LANES:
-                    if self._wants(lane) and await self._claim_lane(lane) >= self._settings.claim_batch_max:
+                    if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
                         self._claim_wake.set()
             except db.Unavailable as error:
                 log.warning("gateway.database_lost", duty="claim", error=type(error).__name__)
+
+    @property
+    def _tenant_share(self) -> int:
+        """How many rows of one tenant a claim takes; as many found means that there may be more."""
+        return max(1, self._settings.claim_batch_max // 4)
 
     def _wants(self, lane: int) -> bool:
         return self._waiting[lane] < CLAIM_LOW and sum(self._waiting) < self._settings.memory_waiting_max
 
     async def _claim_lane(self, lane: int) -> int:
         most = self._settings.claim_batch_max
-        rows = await self._database.fetch(CLAIM_SQL, lane, most // 4, most, self._number)
+        rows = await self._database.fetch(CLAIM_SQL, lane, self._tenant_share, most, self._number)
         if rows:
             await self._load([row["id"] for row in rows])
         return len(rows)
