@@ -68,7 +68,9 @@ class Adapter:
             "--opt-outs", ctx.opts.get("opt_outs", "1000000"), "--window", ctx.opts.get("window", "200"),
             "--sessions", str(self.sessions),
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=HOME, env=self.environment, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, cwd=HOME, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
+        )
         key: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
         return key
 

@@ -405,7 +405,13 @@ class Supervisor:
                 if role != "clerk":
                     environment[variable_of(role)] = str(counted[role])
             name = word if counted[roles[0]] == 1 else f"{word}-{counted[roles[0]]}"
-            children.append(self._child(name, ["run", f"--parent={os.getpid()}", *(f"--role={role}" for role in roles)], environment))
+            children.append(
+                self._child(
+                    name,
+                    ["run", f"--parent={os.getpid()}", *(f"--role={role}" for role in roles)],
+                    environment,
+                )
+            )
         return children
 
     def _child(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> _Child:

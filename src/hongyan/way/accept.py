@@ -472,7 +472,7 @@ class Acceptor:
         now = clock.now()
         now_s = now.timestamp()
         owner_for = self._owner_for
-        values = []
+        values: list[tuple[Any, ...]] = []
         for row in rows:
             cleared, tenant_id = row.cleared, row.key.tenant.id
             wording, place = cleared.wording, cleared.place
@@ -525,23 +525,11 @@ class Acceptor:
                     row.limits.hour,
                     row.limits.day,
                     row.key.tenant.duplicate_s,
+                    *_idempotency_of(row),
                 )
             )
-        keyed = [
-            (db.Uuid(row.id.bytes), row.key.id, row.entry.idempotency.key, row.entry.idempotency.body)
-            for row in rows
-            if row.entry.idempotency is not None and len(row.entry.outcomes) == 1
-        ]
-        columns = [list(column) for column in zip(*values, strict=True)]
-        keyed_columns = [list(column) for column in zip(*keyed, strict=True)] if keyed else [[], [], [], []]
         found = await tx.fetch(
-            ACCEPT_SQL,
-            *columns,
-            *keyed_columns,
-            now,
-            shard,
-            int(now_s) - EPOCH_S,
-            timeout=db.STATEMENT_WAIT_S,
+            ACCEPT_SQL, values, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S
         )
         return {row["ordinal"] - 1: row["reason"] for row in found}
 
@@ -598,6 +586,13 @@ def _keys_of(row: _Row) -> set[bytes]:
     if row.entry.idempotency is not None:
         keys.add(row.entry.idempotency.key)
     return keys
+
+
+def _idempotency_of(row: _Row) -> tuple[int | None, bytes | None, bytes | None]:
+    idempotency = row.entry.idempotency
+    if idempotency is None or len(row.entry.outcomes) > 1:  # a batch's key was reserved before
+        return None, None, None
+    return row.key.id, idempotency.key, idempotency.body
 
 
 def _promise(row: _Row) -> Accepted:
@@ -673,17 +668,12 @@ ON CONFLICT DO NOTHING
 # Frequency rows are locked in key order, so that two writers cannot wait for each other in a circle.
 ACCEPT_SQL: LiteralString = """
 WITH item AS MATERIALIZED (
-    SELECT * FROM unnest(
-        $1::int[], $2::uuid[], $3::int[], $4::smallint[], $5::smallint[], $6::int[], $7::int[], $8::bigint[],
-        $9::float8[], $10::int[], $11::bigint[], $12::bytea[], $13::bytea[], $14::text[], $15::text[], $16::text[],
-        $17::text[], $18::text[], $19::int[], $20::boolean[], $21::boolean[], $22::bytea[], $23::bigint[],
-        $24::smallint[], $25::smallint[], $26::smallint[], $27::int[]
-    ) WITH ORDINALITY AS i(
+    SELECT * FROM unnest($1::accept_row[]) WITH ORDINALITY AS i(
         tenant_id, id, app_id, purpose, part_count, signature_id, template_id, price_micro, due_s, validity_s,
         decision, phone_index, sealed, country, operator, province, extension, reference, owner, sandbox, resend,
-        fkey, hit, minute_max, hour_max, day_max, same_s, ordinal)
+        fkey, hit, minute_max, hour_max, day_max, same_s, key_id, key, body, ordinal)
 ), keyed AS MATERIALIZED (
-    SELECT * FROM unnest($28::uuid[], $29::int[], $30::bytea[], $31::bytea[]) AS k(id, key_id, key, body)
+    SELECT id, key_id, key, body FROM item WHERE key IS NOT NULL
 ), stopped AS MATERIALIZED (
     SELECT i.id, max(s.kind) AS reason
       FROM item i JOIN suppression s
@@ -697,14 +687,14 @@ WITH item AS MATERIALIZED (
      WHERE fkey IS NOT NULL AND NOT id IN (SELECT id FROM stopped) AND NOT id IN (SELECT id FROM repeated)
      ORDER BY fkey
     ON CONFLICT (key) DO UPDATE
-       SET hits = ARRAY(SELECT h FROM unnest(f.hits) AS h WHERE h >> 32 > $34 - 86400) || EXCLUDED.hits,
+       SET hits = ARRAY(SELECT h FROM unnest(f.hits) AS h WHERE h >> 32 > $4 - 86400) || EXCLUDED.hits,
            minute_max = EXCLUDED.minute_max, hour_max = EXCLUDED.hour_max, day_max = EXCLUDED.day_max,
            same_s = EXCLUDED.same_s
-     WHERE (SELECT (EXCLUDED.minute_max = 0 OR count(*) FILTER (WHERE h >> 32 > $34 - 60) < EXCLUDED.minute_max)
-               AND (EXCLUDED.hour_max = 0 OR count(*) FILTER (WHERE h >> 32 > $34 - 3600) < EXCLUDED.hour_max)
-               AND (EXCLUDED.day_max = 0 OR count(*) FILTER (WHERE h >> 32 > $34 - 86400) < EXCLUDED.day_max)
+     WHERE (SELECT (EXCLUDED.minute_max = 0 OR count(*) FILTER (WHERE h >> 32 > $4 - 60) < EXCLUDED.minute_max)
+               AND (EXCLUDED.hour_max = 0 OR count(*) FILTER (WHERE h >> 32 > $4 - 3600) < EXCLUDED.hour_max)
+               AND (EXCLUDED.day_max = 0 OR count(*) FILTER (WHERE h >> 32 > $4 - 86400) < EXCLUDED.day_max)
                AND (EXCLUDED.same_s = 0 OR count(*) FILTER (
-                    WHERE h >> 32 > $34 - EXCLUDED.same_s AND (h & 4294967295) = (EXCLUDED.hits[1] & 4294967295)) = 0)
+                    WHERE h >> 32 > $4 - EXCLUDED.same_s AND (h & 4294967295) = (EXCLUDED.hits[1] & 4294967295)) = 0)
               FROM unnest(f.hits) AS h)
     RETURNING key
 ), cleared AS MATERIALIZED (
@@ -723,27 +713,27 @@ WITH item AS MATERIALIZED (
     INSERT INTO message (
         tenant_id, id, app_id, purpose, part_count, pending, signature_id, template_id, price_micro, accepted_at, due_at,
         expires_at, decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend)
-    SELECT tenant_id, id, app_id, purpose, part_count, part_count, signature_id, template_id, price_micro, $32,
-           CASE WHEN due_s = 0 THEN $32 ELSE to_timestamp(due_s) END,
-           CASE WHEN due_s = 0 THEN $32 ELSE to_timestamp(due_s) END + validity_s * interval '1 second',
+    SELECT tenant_id, id, app_id, purpose, part_count, part_count, signature_id, template_id, price_micro, $2,
+           CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END,
+           CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END + validity_s * interval '1 second',
            decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend
       FROM passed
 ), queued AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at)
-    SELECT tenant_id, id, purpose, owner, CASE WHEN due_s = 0 THEN $32 ELSE to_timestamp(due_s) END FROM passed
+    SELECT tenant_id, id, purpose, owner, CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END FROM passed
 ), priced AS MATERIALIZED (
     SELECT tenant_id, sum(price_micro)::bigint AS micro, count(*)::int AS messages FROM passed GROUP BY tenant_id
 ), paid AS (
     UPDATE balance b SET amount_micro = b.amount_micro - p.micro
-      FROM priced p WHERE b.tenant_id = p.tenant_id AND b.shard = $33
+      FROM priced p WHERE b.tenant_id = p.tenant_id AND b.shard = $3
 ), booked AS (
     INSERT INTO ledger (tenant_id, kind, amount_micro, message_count)
     SELECT tenant_id, 'charge', -micro, messages FROM priced
 ), tallied AS (
     INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
                        latency, shard, messages, parts, price_micro, cost_micro)
-    SELECT date_trunc('hour', $32::timestamptz), tenant_id, 0, 0, purpose, template_id, 0, country, operator, province,
-           0, $33, count(*), sum(part_count), sum(price_micro), 0
+    SELECT date_trunc('hour', $2::timestamptz), tenant_id, 0, 0, purpose, template_id, 0, country, operator, province,
+           0, $3, count(*), sum(part_count), sum(price_micro), 0
       FROM passed GROUP BY tenant_id, purpose, template_id, country, operator, province
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,

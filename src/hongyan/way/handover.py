@@ -153,7 +153,9 @@ async def listen(
     try:
         while True:
             await asyncio.sleep(WAITING_TOLD_S)
-            told = _encode(list(waiting()))  # said even if nothing changed: the door adds up what it has handed
+            told = _encode(
+                list(waiting())
+            )  # said even if nothing changed: the door adds up what it has handed
             for frames in list(doors):
                 if frames.transport is not None:
                     frames.say(told)

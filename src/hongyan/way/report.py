@@ -266,33 +266,26 @@ class Ticker:
         snapshot = self._keeper.current
         other = self._outlet.other_channel
         return (
-            [a.channel_id for a in acks],
-            [a.upstream_id for a in acks],
-            [a.tenant_id for a in acks],
-            [db.Uuid(a.message_id) for a in acks],
-            [a.part_index for a in acks],
-            [a.attempt for a in acks],
-            [a.sent_ms for a in acks],
-            [a.cost_micro for a in acks],
-            [a.decision for a in acks],
-            [a.upstream_raw for a in acks],
+            [
+                (a.channel_id, a.upstream_id, a.tenant_id, db.Uuid(a.message_id), a.part_index, a.attempt,
+                 a.sent_ms, a.cost_micro, a.decision, a.upstream_raw)
+                for a in acks
+            ],
             [g.tenant_id for g in gone],
             [db.Uuid(g.message_id) for g in gone],
-            [h.channel_id for h in reports],
-            [h.upstream_id for h in reports],
-            [h.report.status.number for h in reports],
-            [h.report.cause.number for h in reports],
-            [h.report.code for h in reports],
-            [int(h.report.at_s * 1000) for h in reports],
-            [h.report.cause.other_channel and other(h.channel_id) for h in reports],
+            [
+                (h.channel_id, h.upstream_id, h.report.status.number, h.report.cause.number, h.report.code,
+                 int(h.report.at_s * 1000), h.report.cause.other_channel and other(h.channel_id),
+                 self._outlet.speaks_for_all(h.channel_id))
+                for h in reports
+            ],
             paid,
             self._shard,
             list(snapshot.webhooks),
             [tenant.id for tenant in snapshot.tenants.values() if tenant.charge_on_delivery],
             list(LATENCY_BUCKETS_MS),
             Cause.NO_REPORT.number,
-            [self._outlet.speaks_for_all(h.channel_id) for h in reports],
-        )
+        )  # fmt: skip
 
     def _tell(self, acks: Sequence[Acked], reports: Sequence[Heard], rows: Sequence[db.Row]) -> None:
         """After the commit: slots back, notices to the clerk, strays to the park, early reports to the next tick."""
@@ -463,24 +456,20 @@ WITH ack AS (
                            cost_micro, decision, upstream_raw)
     SELECT a.channel_id, a.upstream_id, a.tenant_id, a.message_id, a.part_index, a.attempt,
            to_timestamp(a.sent_ms / 1000.0), now(), a.cost_micro, a.decision, a.upstream_raw
-      FROM unnest($1::int[], $2::text[], $3::int[], $4::uuid[], $5::smallint[], $6::smallint[], $7::bigint[],
-                  $8::bigint[], $9::bigint[], $10::text[])
-        AS a(channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_ms, cost_micro, decision, upstream_raw)
+      FROM unnest($1::ack_row[]) AS a
     ON CONFLICT (channel_id, upstream_id) DO UPDATE
        SET tenant_id = EXCLUDED.tenant_id, message_id = EXCLUDED.message_id, part_index = EXCLUDED.part_index,
            attempt = EXCLUDED.attempt, state = 0, sent_at = EXCLUDED.sent_at, acked_at = EXCLUDED.acked_at,
            cost_micro = EXCLUDED.cost_micro, decision = EXCLUDED.decision, upstream_raw = EXCLUDED.upstream_raw
 ), early AS (
-    DELETE FROM early_report e USING unnest($1::int[], $2::text[]) AS a(channel_id, upstream_id)
+    DELETE FROM early_report e USING unnest($1::ack_row[]) AS a
      WHERE e.channel_id = a.channel_id AND e.upstream_id = a.upstream_id
     RETURNING e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
 ), gone AS (
-    DELETE FROM outbox o USING unnest($11::int[], $12::uuid[]) AS g(tenant_id, id)
+    DELETE FROM outbox o USING unnest($2::int[], $3::uuid[]) AS g(tenant_id, id)
      WHERE o.tenant_id = g.tenant_id AND o.id = g.id
 ), report AS MATERIALIZED (
-    SELECT * FROM unnest($13::int[], $14::text[], $15::smallint[], $16::smallint[], $17::text[], $18::bigint[], $19::boolean[],
-                         $26::boolean[])
-        AS r(channel_id, upstream_id, status, cause, code, at_ms, elsewhere, for_all)
+    SELECT * FROM unnest($4::report_row[])
 ), hit AS (
     DELETE FROM submitted s USING report r WHERE s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
@@ -512,7 +501,7 @@ WITH ack AS (
            done_at = now()
       FROM (
         SELECT p.*, o.again, o.pending, f.status,
-               CASE WHEN f.status > 1 AND old.tenant_id = ANY($23::int[]) THEN old.price_micro - old.refund_micro
+               CASE WHEN f.status > 1 AND old.tenant_id = ANY($8::int[]) THEN old.price_micro - old.refund_micro
                     ELSE 0 END AS refund_micro
           FROM part p
           JOIN message old ON old.tenant_id = p.tenant_id AND old.id = p.message_id
@@ -534,18 +523,18 @@ WITH ack AS (
 ), owed AS (
     INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
     SELECT tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code, to_timestamp(at_ms / 1000.0),
-           CASE WHEN app_id = ANY($22::int[]) THEN now() + interval '30 seconds' END
+           CASE WHEN app_id = ANY($7::int[]) THEN now() + interval '30 seconds' END
       FROM moved WHERE status > 0
     RETURNING id, tenant_id, app_id, kind, message_id, status, cause, code, at
 ), elsewhere AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
     SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM moved WHERE again
 ), paid AS (
-    DELETE FROM notice WHERE id = ANY($20::bigint[])
+    DELETE FROM notice WHERE id = ANY($5::bigint[])
 ), refunded AS (
     SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages FROM moved WHERE refunded > 0 GROUP BY tenant_id
 ), returned AS (
-    INSERT INTO balance AS b (tenant_id, shard, amount_micro) SELECT tenant_id, $21, micro FROM refunded ORDER BY tenant_id
+    INSERT INTO balance AS b (tenant_id, shard, amount_micro) SELECT tenant_id, $6, micro FROM refunded ORDER BY tenant_id
     ON CONFLICT (tenant_id, shard) DO UPDATE SET amount_micro = b.amount_micro + EXCLUDED.amount_micro
 ), booked AS (
     INSERT INTO ledger (tenant_id, kind, amount_micro, message_count) SELECT tenant_id, 'refund', micro, messages FROM refunded
@@ -553,12 +542,12 @@ WITH ack AS (
     INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
                        latency, shard, messages, parts, price_micro, cost_micro)
     SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
-           province, width_bucket(latency_ms, $24::bigint[]), $21, count(*), sum(part_count),
+           province, width_bucket(latency_ms, $9::bigint[]), $6, count(*), sum(part_count),
            sum(price_micro - refund_micro), sum(cost_micro)
       FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     UNION ALL
-    SELECT date_trunc('hour', accepted_at), tenant_id, 2, $25::smallint, purpose, template_id, channel_id, country, operator,
-           province, 0, $21, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
+    SELECT date_trunc('hour', accepted_at), tenant_id, 2, $10::smallint, purpose, template_id, channel_id, country, operator,
+           province, 0, $6, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
       FROM moved WHERE status > 0 AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
