@@ -114,7 +114,7 @@ def test_every_way_of_logging_is_masked(sink: io.StringIO) -> None:
     log.info("keys", text="geheim", params={"a": "geheim"}, Authorization="geheim", secret=Secret(b"geheim"))
     log.info("octets", octets=b"13800138000 geheim", code=482913)
     log.bind(request="+8613800138000").warning("with %s", "13800138000")
-    logging.getLogger("uvicorn.access").warning("GET /?to=%s", "13800138000", extra={"to": "13800138000"})
+    logging.getLogger("aiohttp.access").warning("GET /?to=%s", "13800138000", extra={"to": "13800138000"})
     try:
         int("13800138000 is wrong")
     except ValueError:

@@ -228,7 +228,7 @@ class Sessions:
         wait_s = self._pause.throttled(now_s)
         if was_running:
             loop = asyncio.get_running_loop()
-            self._resumption = loop.call_later(wait_s, self.changed)
+            self._resumption = loop.call_later(wait_s + TIMER_EARLY_S, self.changed)
             self.changed()
         return wait_s
 
@@ -661,4 +661,5 @@ def _room_of(post: _Post) -> int:
     return post.room
 
 
+TIMER_EARLY_S = 0.002  # uvloop keeps time in whole milliseconds: a timer may come a little before its time
 _now_s = time.monotonic  # it must not jump when somebody sets the clock
