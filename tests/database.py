@@ -1,6 +1,6 @@
 """Real PostgreSQL for tests: one server per test process, one migrated template, one clone per test.
 
-Entry points: serve(), clone(). TEST_DATABASE_URL names a database of another server to clone beside; its role
+Entry points: serve(), clone(), bare(). TEST_DATABASE_URL names a database of another server to clone beside; its role
 needs CREATEDB. The embedded server runs with fsync off, because nobody mourns a test's rows: what checks
 durability is told so by HONGYAN_ALLOW_UNSAFE_DATABASE, and tests of durability start a Server of their own.
 """
@@ -71,10 +71,23 @@ def serve() -> Iterator[Template]:
 @contextmanager
 def clone(template: Template) -> Iterator[str]:
     """Give the DSN of a fresh copy of the template, dropped afterwards whoever is still connected."""
+    source = urlsplit(template.template_dsn).path.lstrip("/")
+    with _made(template, f' TEMPLATE "{source}"') as dsn:
+        yield dsn
+
+
+@contextmanager
+def bare(template: Template) -> Iterator[str]:
+    """Give the DSN of a fresh database without any table, dropped afterwards."""
+    with _made(template, "") as dsn:
+        yield dsn
+
+
+@contextmanager
+def _made(template: Template, of: str) -> Iterator[str]:
     name = f"hongyan_test_{os.getpid()}_{next(_numbers)}"
     owner = f' OWNER "{template.owner}"' if template.owner else ""
-    source = urlsplit(template.template_dsn).path.lstrip("/")
-    _execute(template.maintenance_dsn, f'CREATE DATABASE "{name}" TEMPLATE "{source}"{owner}')
+    _execute(template.maintenance_dsn, f'CREATE DATABASE "{name}"{of}{owner}')
     try:
         yield _named(template.template_dsn, name)
     finally:

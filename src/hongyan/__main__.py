@@ -6,10 +6,21 @@ keep their traceback.
 """
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
-from hongyan.commands import channels, check, frame, messages, simulate, tenants, upkeep, wording
+from hongyan.commands import (
+    channels,
+    check,
+    frame,
+    messages,
+    simulate,
+    suppression,
+    tenants,
+    upkeep,
+    wording,
+)
 
 app = typer.Typer(
     name="hongyan",
@@ -39,20 +50,23 @@ for name, group in {
     "templates": wording.templates,
     "channels": channels.channels,
     "routes": channels.routes,
+    "opt-outs": suppression.opt_outs,
+    "blocks": suppression.blocks,
     "master-key": upkeep.master_key,
 }.items():
     app.add_typer(group, name=name)
 
 
-def main() -> None:
-    """Run one command line and exit with its code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line (sys.argv unless others are given) and exit with its code."""
     try:
-        app()
+        sys.exit(app(arguments, prog_name="hongyan", standalone_mode=False) or 0)
     except Exception as error:
         words = frame.explain(error)
         if words is None:
             raise
-        frame.say(f"hongyan: {words}")
+        if words:
+            frame.say(f"hongyan: {words}")
         sys.exit(1)
 
 

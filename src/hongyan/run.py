@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import structlog
 
 from hongyan import db, observe, postgres, vault
+from hongyan.control import data_keys
 from hongyan.doors import http
 from hongyan.doors.door import Door
 from hongyan.egress import Egress, open_egress
-from hongyan.settings import Settings, variable_of
-from hongyan.vault import Vault
-from hongyan.way import handover, prune, submit
+from hongyan.settings import ROLES, Settings, variable_of
+from hongyan.vault import Vault, VaultError
+from hongyan.way import handover, owing, prune, submit
 from hongyan.way.accept import Acceptor
 from hongyan.way.handover import Handed, Link
 from hongyan.way.inbound import Desk
 from hongyan.way.measure import Counters
-from hongyan.way.notify import Payer
+from hongyan.way.notify import Owed, Payer
 from hongyan.way.snapshot import Keeper
 from hongyan.way.submit import Gateway
 
@@ -40,12 +41,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ROLES = ("door", "gateway", "clerk")
 LINKS_GAP_S = 1.0
 DATABASE_START_S = 300.0  # recovery of a large log may take minutes
 RESTART_S = 0.2  # a role that died comes back after this, doubling while it keeps dying
 RESTART_S_MAX = 10.0
 PARENT_GAP_S = 0.5
+PAID_GAP_S = 0.02
+GATEWAY_LOCK = 0x67617465  # 'gate': first half of the advisory lock, the gateway's number is the second
+TURN_GAP_S = 0.2
+OWED_TOPIC = "owed"
+OWED_GAP_S = 0.01  # NOTIFY takes an instance-wide lock: at most one in so long
+OWED_MAX = 100_000
 STEADY_S = 30.0  # alive for so long: the next death is a new one
 CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0
@@ -84,23 +90,17 @@ async def open_database(settings: Settings, tell: Tell = lambda _: None) -> Asyn
             await asyncio.to_thread(server.stop)
 
 
-VAULT_KEYS_SQL: LiteralString = "SELECT name, wrapped FROM vault_key"
-FIRST_KEYS = ("index", "secrets", "tenant:0")
-
-
 async def open_vault(database: db.Database, settings: Settings) -> Vault:
-    """Open the vault with the master key; the first start makes both. Raises VaultError if they do not fit."""
+    """Open the vault with the master key; the first start makes both.
+
+    Raises VaultError if they do not fit, or where the key of a database that has been used is missing.
+    """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    master = vault.read_master_key(settings.master_key, settings.state_dir / "master.key")
+    path = settings.state_dir / "master.key"
     async with database.transaction() as tx:
-        for name in FIRST_KEYS:
-            await tx.execute(
-                "INSERT INTO vault_key (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                name,
-                vault.make_wrapped(master, name),
-            )
-        rows = await tx.fetch(VAULT_KEYS_SQL)
-    return Vault(master, {row["name"]: row["wrapped"] for row in rows})
+        if not settings.master_key and not path.exists() and await data_keys.wrapped(tx):
+            raise VaultError(f"{path} is missing: put your copy there (mode 600), or set HONGYAN_MASTER_KEY")
+        return await data_keys.lay(tx, vault.read_master_key(settings.master_key, path))
 
 
 # ── one process ───────────────────────────────────────────────────────────────────────────────────────
@@ -115,13 +115,13 @@ async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> Non
     async with open_database(settings) as database:
         process = _Process(settings, database, await open_vault(database, settings))
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(_outlived(parent, stop))
+            watching = tasks.create_task(outlived(parent, stop))
             await process.run(roles, stop)
             watching.cancel()
 
 
-async def _outlived(parent: int, stop: asyncio.Event) -> None:
-    """Stop when the supervisor is no more: it starts a new one of us when it comes back."""
+async def outlived(parent: int, stop: asyncio.Event) -> None:
+    """Stop when the supervisor (0: there is none) is no more: it starts a new one of us when it comes back."""
     while parent:
         if os.getppid() != parent:
             log.warning("process.orphaned", parent=parent)
@@ -139,6 +139,7 @@ class _Process:
         self._vault = vault_
         self._keeper = Keeper(database, vault_)
         self._counters = Counters()
+        self._herald = _Herald(database)
         self._links: dict[int, Link] = {}
         self._gateway: Gateway | None = None
         self._payer: Payer | None = None
@@ -147,15 +148,21 @@ class _Process:
         self._server: http.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._paid: list[int] = []
+        self._sockets: list[socket.socket] = []
+        self._closing = False
 
     async def run(self, roles: Sequence[str], stop: asyncio.Event) -> None:
+        if "door" in roles:
+            self._sockets.append(_listening(self._settings))  # first: where it cannot, nothing else is begun
         await self._keeper.load()
         heard: dict[str, Callable[[str], None]] = {"control": self._keeper.stale}
         async with contextlib.AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
             keep = [self._keeper.run()]
             if "clerk" in roles:
-                keep += self._clerk(tasks, await closing.enter_async_context(open_egress(self._settings)))
+                egress = await closing.enter_async_context(open_egress(self._settings))
+                keep += self._clerk(tasks, egress, heard)
             if "gateway" in roles:
+                await closing.enter_async_context(_only_gateway(self._database, self._settings))
                 keep += self._open_gateway(heard)
             if "door" in roles:
                 keep += self._door(tasks, with_gateway="gateway" in roles)
@@ -178,42 +185,53 @@ class _Process:
         if self._acceptor is not None:
             with contextlib.suppress(TimeoutError):
                 await self._acceptor.drain()
-        if self._gateway is not None:
-            await self._gateway.close()
-        if self._payer is not None and self._paying is not None:
-            self._payer.stop()
-            await asyncio.wait([self._paying], timeout=self._settings.stop_wait_s)
-            self._paying.cancel()
+        try:
+            if self._gateway is not None:
+                await self._gateway.close()
+                await self._herald.give()
+            if self._payer is not None and self._paying is not None:
+                self._closing = True
+                self._payer.stop()
+                await asyncio.wait([self._paying], timeout=self._settings.stop_wait_s)
+                self._paying.cancel()
+                await self._forget_paid()
+        except db.Unavailable as error:
+            log.warning("process.stopped_without_database", error=type(error).__name__)
 
     # ---- roles
 
-    def _clerk(self, tasks: asyncio.TaskGroup, egress: Egress) -> list[Coroutine[Any, Any, None]]:
-        self._payer = Payer(self._database, self._keeper, self._vault, self._settings, egress, self._settle)
-        self._paying = tasks.create_task(self._payer.run())
-        return [prune.run(self._database, self._settings), self._delete_paid()]
+    def _clerk(
+        self, tasks: asyncio.TaskGroup, egress: Egress, heard: dict[str, Callable[[str], None]]
+    ) -> list[Coroutine[Any, Any, None]]:
+        payer = Payer(self._database, self._keeper, self._vault, self._settings, egress, self._settle)
+        self._payer, self._paying = payer, tasks.create_task(payer.run())
+        heard[OWED_TOPIC] = lambda _payload: payer.wake()
+        return [prune.run(self._database, self._settings), self._keep_forgetting()]
 
     def _settle(self, ids: Sequence[int]) -> None:
-        """Have paid notices forgotten: with the next tick, or where none runs in this process, by _delete_paid()."""
-        if self._gateway is not None:
+        """Have paid notices forgotten: with the next tick, or where none runs in this process, by _keep_forgetting()."""
+        if self._gateway is not None and not self._closing:
             self._gateway.ticker.paid(ids)
         else:
             self._paid.extend(ids)
 
-    async def _delete_paid(self) -> None:
+    async def _keep_forgetting(self) -> None:
         """Forget paid notices where no ticker in this process does."""
         while True:
-            await asyncio.sleep(0.02)
-            if not self._paid:
-                continue
-            ids, self._paid = self._paid, []
+            await asyncio.sleep(PAID_GAP_S)
             try:
-                await self._database.execute(PAID_SQL, ids)
+                await self._forget_paid()
             except db.Unavailable as error:
                 log.warning("clerk.database_lost", error=type(error).__name__)
-                self._paid += ids
+
+    async def _forget_paid(self) -> None:
+        ids = self._paid[:]
+        if ids:
+            await owing.forget(self._database, ids)
+            del self._paid[: len(ids)]
 
     def _open_gateway(self, heard: dict[str, Callable[[str], None]]) -> list[Coroutine[Any, Any, None]]:
-        owe = self._payer.owe if self._payer is not None else _nobody
+        owe = self._payer.owe if self._payer is not None else self._herald.owe
         gateway = self._gateway = Gateway(
             self._database,
             self._keeper,
@@ -243,7 +261,12 @@ class _Process:
         )
         gauge("channel_sessions", "sessions logged in", gateway.sessions_by_channel)
         path = self._settings.state_dir / gateway.socket_name
-        return [gateway.run(), desk.run(), handover.listen(path, gateway.take, gateway.waiting)]
+        return [
+            gateway.run(),
+            desk.run(),
+            self._herald.run(),
+            handover.listen(path, gateway.take, gateway.waiting),
+        ]
 
     def _door(self, tasks: asyncio.TaskGroup, *, with_gateway: bool) -> list[Coroutine[Any, Any, None]]:
         if with_gateway:
@@ -256,7 +279,7 @@ class _Process:
         )
         door = Door(self._settings, self._keeper, self._database, self._vault, acceptor)
         server = self._server = http.Server(http.serve_config(door, http.build(door, self._counters.render)))
-        self._serving = tasks.create_task(server.serve(sockets=[_listening(self._settings)]))
+        self._serving = tasks.create_task(server.serve(sockets=self._sockets))
 
         loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run()]
         if not with_gateway:
@@ -311,23 +334,87 @@ class _Process:
                 await asyncio.sleep(LINKS_GAP_S if self._links else 0.05)
 
 
-def _nobody(_owed: Sequence[object]) -> None:
-    """Owe to nobody in this process: a clerk elsewhere finds the rows."""
+TURN_SQL: LiteralString = """
+SELECT pg_try_advisory_lock($1, $2)
+       OR NOT EXISTS (SELECT FROM gateway WHERE id = $2 AND seen_at > now() - make_interval(secs => $3::float8))
+"""
 
 
-PAID_SQL: LiteralString = "DELETE FROM notice WHERE id = ANY($1::bigint[])"
+@asynccontextmanager
+async def _only_gateway(database: db.Database, settings: Settings) -> AsyncIterator[None]:
+    """Be the gateway of our number once a predecessor, which may still be stopping, has ended or fallen silent.
+
+    Two of one number would send what the other has in hand. The lock ends with its connection, so with the process.
+    """
+    connection = await database.own_connection()
+    try:
+        values = (GATEWAY_LOCK, settings.gateway, settings.gateway_dead_s)
+        while not await connection.fetchval(TURN_SQL, *values, timeout=db.STATEMENT_WAIT_S):
+            log.info("gateway.waits_for_predecessor", gateway=settings.gateway)
+            await asyncio.sleep(TURN_GAP_S)
+        yield
+    finally:
+        connection.terminate()
+
+
+class _Herald:
+    """Gives what a gateway without a clerk owes to the clerks elsewhere, and tells them so.
+
+    The rows are born leased, as if a payer stood beside us: without an end to the lease they would wait for it.
+    """
+
+    def __init__(self, database: db.Database) -> None:
+        self._database = database
+        self._owed: list[int] = []
+        self._wake = asyncio.Event()
+
+    def owe(self, owed: Sequence[Owed]) -> None:
+        room = OWED_MAX - len(self._owed)  # what finds no room waits for the end of its lease
+        self._owed += [notice.id for notice in owed[:room]]
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Give until cancelled, in batches: one NOTIFY a gap, however much is owed."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.give()
+            except db.Unavailable as error:
+                log.warning("gateway.database_lost", duty="owed", error=type(error).__name__)
+                self._wake.set()
+            await asyncio.sleep(OWED_GAP_S)
+
+    async def give(self) -> None:
+        """Give what is owed by now. Raises db.Unavailable; then it is still owed."""
+        owed = self._owed[:]
+        if owed:
+            await owing.give_back(self._database, sorted(owed))
+            await self._database.notify(OWED_TOPIC)
+            del self._owed[: len(owed)]
+
+
 GATEWAYS_SQL: LiteralString = """
 SELECT id, socket FROM gateway WHERE seen_at > now() - make_interval(secs => $1::float8) ORDER BY id
 """
 
 
+class AddressError(Exception):
+    """The door cannot listen where the settings say; the text says where and why."""
+
+
 def _listening(settings: Settings) -> socket.socket:
-    """Open the door's socket; several doors of one machine share the port."""
+    """Open the door's socket; several doors of one machine share the port. Raises AddressError."""
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((settings.http_host, settings.http_port))
+    try:
+        listening.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        listening.close()
+        where = f"{settings.http_host}:{settings.http_port}"
+        raise AddressError(f"cannot listen on {where}: {error.strerror or error}") from error
     listening.set_inheritable(False)
     return listening
 
@@ -391,8 +478,9 @@ class Supervisor:
         self._stopping = False
 
     def _plan(self, layout: str) -> list[_Child]:
-        """Number doors and gateways in the order they are named."""
+        """Number doors and gateways in the order they are named; those without a door get metrics ports in a row."""
         counted = dict.fromkeys(ROLES, 0)
+        metrics_port = self._settings.metrics_port
         children = []
         for word in layout.split():
             roles = word.split("+")
@@ -404,6 +492,9 @@ class Supervisor:
                 counted[role] += 1
                 if role != "clerk":
                     environment[variable_of(role)] = str(counted[role])
+            if metrics_port and "door" not in roles:
+                environment[variable_of("metrics_port")] = str(metrics_port)
+                metrics_port += 1
             name = word if counted[roles[0]] == 1 else f"{word}-{counted[roles[0]]}"
             children.append(
                 self._child(
@@ -424,7 +515,9 @@ class Supervisor:
         try:
             if self._server is not None:
                 await asyncio.to_thread(self._server.start, DATABASE_START_S, self._tell)
-            await db.migrate(self.dsn)
+            # Once, here: what is wrong with the database or the master key, no restart of a child mends.
+            async with open_database(replace(self._settings, database_url=self.dsn)) as database:
+                await open_vault(database, self._settings)
             async with asyncio.TaskGroup() as tasks:
                 keeping = [tasks.create_task(self._keep(child)) for child in self._children]
                 if self._server is not None:
@@ -532,15 +625,39 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     port = _free_port() if demo else 0
-    extra = {"simulator": ["simulate", "--port", str(port)]} if demo else {}
+    extra = {"simulator": ["simulate", f"--port={port}", f"--parent={os.getpid()}"]} if demo else {}
     tell = _say if demo else lambda line: log.info("supervisor.database", line=line)
+    if "door" in settings.layout:
+        _listening(settings).close()  # before anything starts, rather than in a child again and again
     supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
+    await _demand_port(settings)
     async with supervisor.running():
         if demo:
             await _show(replace(settings, database_url=supervisor.dsn), port, stop)
         await stop.wait()
         if demo:
             _say("Stopping …")
+
+
+async def _demand_port(settings: Settings) -> None:
+    """Wait until nobody else listens where our doors will, for as long as a predecessor's may take to stop.
+
+    Doors share their port, so two installs would each get a part of the other's requests, and no error.
+    Raises SettingsError.
+    """
+    give_up_s = time.monotonic() + CHILD_STOP_S
+    while True:
+        try:
+            _listening(settings, shared=False).close()
+        except OSError as error:
+            if time.monotonic() > give_up_s:
+                where = f"{settings.http_host}:{settings.http_port}"
+                raise SettingsError(
+                    f"nothing can listen on {where} ({error.strerror}): stop what does"
+                ) from error
+        else:
+            return
+        await asyncio.sleep(PARENT_GAP_S)
 
 
 def _free_port() -> int:
@@ -564,8 +681,9 @@ async def _show(settings: Settings, simulator_port: int, stop: asyncio.Event) ->
     async with open_database(settings) as database:
         keys = await demo.lay(database, await open_vault(database, settings), settings, simulator_port)
     await wait_ready(settings)
-    auth = aiohttp.BasicAuth(keys.key_id, keys.secret)
-    async with aiohttp.ClientSession(auth=auth, timeout=aiohttp.ClientTimeout(total=SHOW_WAIT_S)) as session:
+    headers = {"Authorization": keys.authorization()}
+    timeout = aiohttp.ClientTimeout(total=SHOW_WAIT_S)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         began_s = time.monotonic()
         _say(f"→ POST {base}/v1/messages   {demo.NUMBER} · 【{demo.SIGNATURE}】 · template order")
         message_id = await _send_first(session, base, keys.request(), stop)

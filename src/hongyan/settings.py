@@ -7,7 +7,15 @@ but for DATABASE_URL and HONGYAN_MASTER_KEY, which container platforms can only 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+ROLES = ("door", "gateway", "clerk")  # what a process of ours can be
+LOG_LEVELS = ("debug", "info", "warning", "error")
+PORT_MAX = 65_535
+NUMBER_MAX = 999  # of a gateway or door
 
 
 class SettingsError(Exception):
@@ -24,6 +32,7 @@ class Settings:
     master_key: str = ""  # 64 hex digits; empty: state_dir/master.key (0600), made on the first start
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    trusted_proxies: Networks = ()  # addresses or networks, with commas: only their X-Forwarded-For counts
     layout: str = "door gateway+clerk"  # the processes `hongyan run` keeps; one word each, roles joined by +
     metrics_port: int = 0  # where a gateway without a door serves /metrics; 0: it does not
     gateway: int = 1  # this gateway's number, 1..999; one process each
@@ -43,6 +52,8 @@ class Settings:
     text_units_max: int = 500  # signature included; the clouds' limit in the mainland
     text_units_max_abroad: int = 1_600
 
+    number_lookup: str = ""  # module:function, asked whose a number is (portability); see way/portability.py
+
     # The queue and the way out
     memory_waiting_max: int = (
         20_000  # messages a gateway holds in memory; beyond it they wait in the database
@@ -50,7 +61,7 @@ class Settings:
     claim_batch_max: int = 1_000
     claim_gap_s: float = 0.2  # how often a gateway looks for due rows when none were announced
     sweep_gap_s: float = 2.0  # how often it looks for rows of its own that nobody handed over
-    tick_gap_ms: float = 1.0  # between two commits of acks and reports at load
+    tick_gap_ms: float = 3.0  # between two commits of acks and reports at load
     tick_gap_idle_ms: float = 10.0  # the same when there is little to commit
     tick_batch_max: int = 1_000
     lane_reserve_percent: int = 20  # of rate and window, kept free of promotional messages
@@ -96,7 +107,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     unknown = sorted(name for name in environment if name.startswith("HONGYAN_") and name not in known)
     if unknown:
         raise SettingsError(f"unknown variable {unknown[0]}; `hongyan check` lists those that exist")
-    return Settings(**given)  # type: ignore[arg-type]  # _convert gave each its own type
+    settings = Settings(**given)  # type: ignore[arg-type]  # _convert gave each its own type
+    _demand_sound(settings)
+    return settings
 
 
 def variable_of(name: str) -> str:
@@ -107,10 +120,35 @@ def variable_of(name: str) -> str:
     raise KeyError(name)
 
 
-def _not_negative(number: float) -> float:
-    if number < 0:
-        raise ValueError("must not be negative")
-    return number
+_MAY_BE_ZERO = frozenset(
+    ("http_port", "metrics_port", "accept_gather_ms", "notice_hold_ms", "lane_reserve_percent")
+)
+_UP_TO = {
+    "http_port": PORT_MAX,
+    "metrics_port": PORT_MAX,
+    "gateway": NUMBER_MAX,
+    "door": NUMBER_MAX,
+    "lane_reserve_percent": 90,
+}
+
+
+def _demand_sound(settings: Settings) -> None:
+    """Refuse at the start what would only fail, or wait for ever, later."""
+    for knob in fields(Settings):
+        value = getattr(settings, knob.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least, most = 0 if knob.name in _MAY_BE_ZERO else 1e-9, _UP_TO.get(knob.name, float("inf"))
+        if not least <= value <= most:
+            said = f"at most {most}" if value > most else "more than 0" if least else "0 or more"
+            raise SettingsError(f"{variable_of(knob.name)}={value}: must be {said}")
+    if settings.log_level not in LOG_LEVELS:
+        raise SettingsError(f"{variable_of('log_level')}={settings.log_level!r}: say {', '.join(LOG_LEVELS)}")
+    roles = settings.layout.replace("+", " ").split()
+    if not roles or set(roles) - set(ROLES):
+        raise SettingsError(
+            f"{variable_of('layout')}={settings.layout!r}: processes of {', '.join(ROLES)}, joined by +"
+        )
 
 
 def _convert(variable: str, text: str, kind: object) -> object:
@@ -119,9 +157,12 @@ def _convert(variable: str, text: str, kind: object) -> object:
             word = text.strip().lower()
             return _YES_NO[word]
         if kind in (int, float):
-            return _not_negative(kind(text))
+            return kind(text)
+        if kind == Networks:
+            return tuple(ip_network(word.strip()) for word in text.split(",") if word.strip())
         return Path(text) if kind is Path else text
     except KeyError as error:
         raise SettingsError(f"{variable}={text!r}: say yes or no") from error
     except ValueError as error:
-        raise SettingsError(f"{variable}={text!r}: {error}") from error
+        words = {int: "say a whole number", float: "say a number"}.get(kind, str(error))  # type: ignore[call-overload]
+        raise SettingsError(f"{variable}={text!r}: {words}") from error

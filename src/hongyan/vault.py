@@ -5,9 +5,11 @@ through control); tenants have a key each, so that a stolen dump shows nothing a
 Sealed values are AES-256-GCM: 12 octets nonce, ciphertext, 16 octets tag; AAD names the key.
 """
 
+import contextlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -42,23 +44,36 @@ class Secret:
 def read_master_key(given_hex: str, path: Path) -> Secret:
     """Return the master key: the given one, else the file's; the file is made (0600) where there is none.
 
-    Raises VaultError where the key is malformed or the file can be read by others.
+    Processes that start at once make one between them. Raises VaultError where the key is malformed or the file
+    can be read by others.
     """
     if given_hex:
         return Secret(_octets_of(given_hex, "HONGYAN_MASTER_KEY"))
+    if not path.exists():
+        _make_master_key(path)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise VaultError(f"{path} can be read by others (mode {mode:o}); chmod 600 it")
+    return Secret(_octets_of(path.read_text("ascii").strip(), str(path)))
+
+
+def _make_master_key(path: Path) -> None:
+    """Make the file whole or not at all: nobody ever reads half a key, and the first one made stays."""
+    handle, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # of mode 0600
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise VaultError(f"{path} can be read by others (mode {mode:o}); chmod 600 it") from None
-        return Secret(_octets_of(path.read_text("ascii").strip(), str(path)))
-    key = secrets.token_bytes(KEY_OCTETS)
-    with os.fdopen(handle, "w") as file:
-        file.write(key.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return Secret(key)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(KEY_OCTETS) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # without its key all that the database promises is unreadable
+    finally:
+        os.close(folder)
 
 
 def _octets_of(text: str, where: str) -> bytes:

@@ -1,10 +1,11 @@
-"""One tenant with a key, for every test of the doors."""
+"""One tenant with a key and a door of its own, for every test of the doors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 import make
+from doors.counter import Served, Yes, basic, served
 
 
 @pytest.fixture
@@ -17,3 +18,16 @@ async def world(database: str) -> AsyncIterator[make.World]:
 async def key_id(world: make.World) -> str:
     async with world.database.transaction() as tx:
         return await make.app_key(tx, world.vault, app_id=world.app_id)
+
+
+@pytest.fixture
+def headers(key_id: str) -> Mapping[str, str]:
+    return {"Authorization": basic(key_id)}
+
+
+@pytest.fixture
+async def door(world: make.World, key_id: str) -> AsyncIterator[Served]:
+    """A door whose acceptor takes everything and stores nothing."""
+    assert key_id
+    async with served(world, Yes()) as one:
+        yield one

@@ -8,19 +8,21 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 import make
+from hongyan import db
 from hongyan.doors import http
 from hongyan.doors.door import Accepts, Door
 from hongyan.settings import Settings
+from hongyan.vault import Vault
 from hongyan.vocab.errors import Refusal
 from hongyan.vocab.message import MessageIds
 from hongyan.way.accept import Accepted, Acceptor, Done, Draft, Idempotency, Outcome
 from hongyan.way.measure import Counters
-from hongyan.way.snapshot import Keeper, Key, Network
+from hongyan.way.snapshot import Keeper, Key
 
 SECRET: Final = b"secret"
 WAIT_S: Final = 20.0
@@ -36,13 +38,21 @@ class Served:
     port: int
 
 
+class Laid(Protocol):
+    """A database and what opens it: make.World, plane.Plane."""
+
+    @property
+    def database(self) -> db.Database: ...
+    @property
+    def vault(self) -> Vault: ...
+
+
 @contextlib.asynccontextmanager
 async def served(
-    world: make.World,
+    world: Laid,
     acceptor: Accepts | None = None,
     *,
     settings: Settings = make.SETTINGS,
-    trusted_proxies: Sequence[Network] = (),
 ) -> AsyncIterator[Served]:
     """Serve a door of its own on a free port; with the real Acceptor unless another is given."""
     keeper = Keeper(world.database, world.vault)
@@ -55,7 +65,7 @@ async def served(
                 world.database, keeper, world.vault, settings, Counters(), lambda _lane: 0, lambda _rows: None
             )
             loops.append(group.create_task(acceptor.run()))
-        door = Door(settings, keeper, world.database, world.vault, acceptor, trusted_proxies)
+        door = Door(settings, keeper, world.database, world.vault, acceptor)
         loops.append(group.create_task(door.run()))
         server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n")))
         serving = group.create_task(server.serve())

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,8 @@ async def test_an_allow_list_lets_in_only_whom_it_names(
 
 
 async def test_behind_a_trusted_proxy_the_address_it_names_counts(world: make.World, key_id: str) -> None:
-    async with served(world, Yes(), trusted_proxies=[ipaddress.ip_network("127.0.0.0/8")]) as one:
+    settings = replace(make.SETTINGS, trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),))
+    async with served(world, Yes(), settings=settings) as one:
         await change_key(world, one, addresses=["10.0.0.0/8"])
         headers = {"Authorization": basic(key_id), "X-Forwarded-For": "192.0.2.1, 10.1.2.3"}
         assert (await ask(one.port, "POST", ROUTE, BODY, headers)).status == 202

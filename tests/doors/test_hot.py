@@ -248,6 +248,35 @@ async def test_what_there_is_not_is_refused_in_the_same_shape(
     assert reply.json["request_id"] == reply.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/messages", "POST, GET, HEAD, OPTIONS"),
+        ("/v1/messages/batch", "POST, OPTIONS"),
+        ("/v1/messages/0199", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_method_that_is_not_taken_is_told_those_that_are(
+    door: Served, path: str, allowed: str
+) -> None:
+    refused = await ask(door.port, "DELETE", path)
+    assert (refused.status, refused.headers["allow"]) == (405, allowed)
+    asked = await ask(door.port, "OPTIONS", path)
+    assert (asked.status, asked.headers["allow"]) == (204, allowed)
+
+
+async def test_a_head_is_answered_as_a_get_without_its_body(door: Served, key_id: str) -> None:
+    headers = {"Authorization": basic(key_id)}
+    async with line(door.port) as client:
+        for path in ("/healthz", "/docs", "/v1/balance"):
+            await client.write(request("HEAD", path, headers=headers))
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        await client.write(balance(key_id))
+        assert (await client.reply()).status == 200
+
+
 async def test_every_answer_is_marked_against_misuse(door: Served, key_id: str) -> None:
     headers = {"Authorization": basic(key_id)}
     for reply in (

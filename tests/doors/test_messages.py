@@ -1,13 +1,18 @@
-"""Messages through the whole door into the database."""
+"""Messages through the whole door into the database, and out to an operator and back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import make
 from doors.counter import Served, ask, basic, served
+from hongyan import clock
+from hongyan.simulator import behaviour
+from hongyan.simulator.server import Simulator
+from plane import books_balance, plane
 
 BODY = {"to": make.NUMBER, "text": "您的快递已到南门", "purpose": "transactional"}
 
@@ -122,37 +127,136 @@ async def test_an_idempotency_key_that_is_none_is_refused(door: Served, key_id: 
     assert (reply.code, reply.json["detail"]["parameter"]) == ("Request.InvalidParameter", "Idempotency-Key")
 
 
-async def test_reports_are_pulled_until_they_are_acknowledged(
-    door: Served, key_id: str, body: dict[str, Any]
+async def test_what_was_accepted_is_paid_for_and_counted(
+    world: make.World, door: Served, headers: Mapping[str, str], body: dict[str, Any]
 ) -> None:
-    headers = {"Authorization": basic(key_id)}
-    sent = await ask(door.port, "POST", "/v1/messages", body, headers)
-    await ask(door.port, "POST", f"/v1/messages/{sent.json['data']['id']}/cancel", headers=headers)
-    pulled = (await ask(door.port, "GET", "/v1/reports", headers=headers)).json["data"]
-    assert [event["status"] for event in pulled["events"]] == ["cancelled"]
-    assert (await ask(door.port, "GET", "/v1/reports", headers=headers)).json["data"]["events"] == []
-    acknowledge = {"cursor": pulled["cursor"]}
-    for count in (1, 0):
-        done = await ask(door.port, "POST", "/v1/reports/acknowledge", acknowledge, headers)
-        assert done.json["data"] == {"acknowledged": count}
-
-
-async def test_statistics_balance_and_inbound_are_told(
-    door: Served, key_id: str, body: dict[str, Any]
-) -> None:
-    headers = {"Authorization": basic(key_id)}
     await ask(door.port, "POST", "/v1/messages", body, headers)
     counted = await ask(door.port, "GET", "/v1/statistics?by=none&group=operator", headers=headers)
     assert sum(row["accepted"] for row in counted.json["data"]["rows"]) == 1
     left = await ask(door.port, "GET", "/v1/balance", headers=headers)
-    assert left.json["data"] == {"balance_micro": 1_000_000_000 - 45_000, "currency": "CNY"}
-    inbound = await ask(door.port, "GET", "/v1/inbound?limit=5", headers=headers)
-    assert inbound.json["data"] == {"items": [], "next_cursor": None}
+    assert left.json["data"]["balance_micro"] == 1_000_000_000 - 45_000
+    await books_balance(world.database)
 
 
-async def test_a_refusal_names_parameters_as_the_caller_did(door: Served, key_id: str) -> None:
-    headers = {"Authorization": basic(key_id)}
-    span = "from=2026-02-01T00:00:00Z&to=2026-01-01T00:00:00Z"
-    for path in ("/v1/statistics", "/v1/messages"):
-        reply = await ask(door.port, "GET", f"{path}?{span}", headers=headers)
-        assert (reply.code, reply.json["detail"]["parameter"]) == ("Request.InvalidParameter", "from")
+async def test_a_message_taken_back_is_refunded_and_told(
+    door: Served, headers: Mapping[str, str], body: dict[str, Any]
+) -> None:
+    later = body | {"send_at": (clock.now() + timedelta(hours=1)).isoformat()}
+    message_id = (await ask(door.port, "POST", "/v1/messages", later, headers)).json["data"]["id"]
+    await ask(door.port, "POST", f"/v1/messages/{message_id}/cancel", headers=headers)
+    left = await ask(door.port, "GET", "/v1/balance", headers=headers)
+    assert left.json["data"]["balance_micro"] == 1_000_000_000
+    (event,) = (await ask(door.port, "GET", "/v1/reports", headers=headers)).json["data"]["events"]
+    assert (event["message_id"], event["status"], event["price_micro"]) == (message_id, "cancelled", 0)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a number that is none": ({"to": "12345"}, "Number.Invalid"),
+    "a fixed line": ({"to": "01062345678"}, "Number.Invalid"),
+    "a country not enabled": ({"to": "+4915112345678"}, "Number.RegionNotAllowed"),
+    "a number that is blocked": ({"to": "13900139001"}, "Number.Blacklisted"),
+    "a signature unknown": ({"signature": "nobody"}, "Sign.NotFound"),
+    "a signature in review": ({"signature": "in review"}, "Sign.NotApproved"),
+    "a template unknown": ({"template": "nothing"}, "Template.NotFound"),
+    "a template in review": ({"template": "in review"}, "Template.NotApproved"),
+    "a variable missing": ({"params": {}}, "Template.MissingVariable"),
+    "a variable too many": ({"params": {"place": "x", "more": "y"}}, "Template.MissingVariable"),
+    "a variable too long": ({"params": {"place": "x" * 36}}, "Template.VariableTooLong"),
+    "a variable with a link": ({"params": {"place": "http://example.com/a"}}, "Template.VariableUrl"),
+    "a variable against its rule": ({"params": {"place": "【x】"}}, "Template.VariableInvalid"),
+    "a text too long": (
+        {"template": "", "params": {}, "text": "x" * 500, "purpose": "transactional"},
+        "Content.TooLong",
+    ),
+    "a promotion without a way out": (
+        {"template": "", "params": {}, "text": "sale", "purpose": "promotional"},
+        "Content.MissingUnsubscribe",
+    ),
+    "neither template nor text": ({"template": "", "params": {}}, "Request.MissingParameter"),
+    "a text without a purpose": ({"template": "", "params": {}, "text": "x"}, "Request.MissingParameter"),
+    "template and text": ({"text": "x"}, "Request.InvalidParameter"),
+    "a validity beyond the limit": ({"validity_s": 2_000_000}, "Request.InvalidParameter"),
+    "a time too far ahead": ({"send_at": "2999-01-01T00:00:00Z"}, "Request.InvalidParameter"),
+}
+
+
+async def test_every_refusal_has_its_code_alone_and_in_a_batch(
+    world: make.World, door: Served, headers: Mapping[str, str], body: dict[str, Any]
+) -> None:
+    async with world.database.transaction() as tx:
+        await make.signature(tx, tenant_id=world.tenant_id, name="in review", state="reviewing")
+        await make.template(tx, tenant_id=world.tenant_id, code="in review", state="reviewing")
+        await make.suppression(tx, world, number="+8613900139001", kind=2)
+    await door.keeper.load()
+    (known,) = await world.database.fetch("SELECT code FROM template WHERE state = 'approved'")
+    sound = {"to": make.NUMBER, "signature": body["signature"], "template": known["code"]}
+    asked = [sound | {"params": {"place": "x"}} | change for change, _ in REFUSED.values()]
+    expected = dict(zip(REFUSED, (code for _, code in REFUSED.values()), strict=True))
+    alone = [await ask(door.port, "POST", "/v1/messages", one, headers) for one in asked]
+    assert dict(zip(REFUSED, (reply.code for reply in alone), strict=True)) == expected
+    batch = await ask(door.port, "POST", "/v1/messages/batch", {"messages": asked}, headers)
+    lines = batch.json["data"]["items"]
+    assert dict(zip(REFUSED, (line["code"] for line in lines), strict=True)) == expected
+    assert await world.database.fetch("SELECT FROM message") == []
+
+
+async def test_a_key_for_templates_only_may_send_no_text(
+    world: make.World, door: Served, headers: Mapping[str, str], body: dict[str, Any]
+) -> None:
+    await world.database.execute("UPDATE app_key SET free_text = false")
+    await door.keeper.load()
+    reply = await ask(door.port, "POST", "/v1/messages", body, headers)
+    assert (reply.status, reply.code) == (403, "Auth.PermissionDenied")
+
+
+async def test_an_empty_purse_refuses_and_nothing_is_stored(
+    world: make.World, door: Served, headers: Mapping[str, str], body: dict[str, Any]
+) -> None:
+    await world.database.execute("UPDATE balance SET amount_micro = 44999")
+    reply = await ask(door.port, "POST", "/v1/messages", body, headers)
+    assert (reply.status, reply.code) == (402, "Account.BalanceInsufficient")
+    assert await world.database.fetch("SELECT FROM message") == []
+
+
+async def test_a_thousand_messages_are_a_batch_and_one_more_is_none(
+    world: make.World, door: Served, headers: Mapping[str, str], body: dict[str, Any]
+) -> None:
+    many = [body | {"to": f"1380013{number:04d}"} for number in range(1_001)]
+    refused = await ask(door.port, "POST", "/v1/messages/batch", {"messages": many}, headers)
+    assert (refused.status, refused.code) == (400, "Request.TooManyRecipients")
+    taken = await ask(door.port, "POST", "/v1/messages/batch", {"messages": many[:1_000]}, headers)
+    assert (taken.json["data"]["accepted"], len(taken.json["data"]["items"])) == (1_000, 1_000)
+    await books_balance(world.database)
+
+
+async def test_a_message_travels_from_the_door_to_an_operator_and_back(database: str) -> None:
+    async with (
+        Simulator(behaviour.parse("report_delay_s=0.01")) as simulator,
+        plane(database, simulator) as way,
+        served(way, way.acceptor) as door,
+    ):
+        headers = {"Authorization": basic(way.key.key_id)}
+        sent = {
+            "to": make.NUMBER,
+            "signature": way.signature,
+            "template": "transactional",
+            "params": {"word": "南门"},
+            "reference": "order 7",
+        }
+        message_id = (await ask(door.port, "POST", "/v1/messages", sent, headers)).json["data"]["id"]
+        await way.final(message_id)
+        told = (await ask(door.port, "GET", f"/v1/messages/{message_id}", headers=headers)).json["data"]
+        assert (told["status"], told["upstream_code"]) == ("delivered", "DELIVRD")
+        (attempt,) = told["attempts"]
+        assert attempt["channel"] == told["channel"] == attempt["decision"]["route"]["channel"]
+        assert attempt["upstream_id"]
+        assert attempt["sent_at"] <= attempt["acked_at"]
+        assert "suppression" in told["decision"]["passed"]
+        groups = "status,cause,channel,operator,province,template"
+        counted = await ask(door.port, "GET", f"/v1/statistics?by=day&group={groups}", headers=headers)
+        accepted, delivered = counted.json["data"]["rows"]
+        assert (accepted["accepted"], delivered["delivered"]) == (1, 1)
+        assert (delivered["channel"], delivered["template"]) == (told["channel"], "transactional")
+        (event,) = (await ask(door.port, "GET", "/v1/reports", headers=headers)).json["data"]["events"]
+        assert (event["message_id"], event["status"]) == (message_id, "delivered")
+        await books_balance(way.database)

@@ -239,6 +239,7 @@ class Tongue:
     # queries
 
     def query(self, upstream_raw: str, sender: str) -> smpp.QuerySm | None:
+        """Write the question what became of a part; None where its id or sender cannot be asked about."""
         ton, npi, address = self._address(sender)
         pdu = smpp.QuerySm(
             message_id=upstream_raw, source_addr_ton=ton, source_addr_npi=npi, source_addr=address

@@ -204,7 +204,7 @@ def add_rule(
     weight: Annotated[int, typer.Option(help="Share among equals; 0 = none.")] = 1,
     tenant: Annotated[str, typer.Option(help="Only this tenant's messages.")] = "",
     country: Annotated[str, typer.Option(help="ISO alpha-2.")] = "",
-    operator: Annotated[str, typer.Option(help="mobile, unicom, telecom, broadnet …")] = "",
+    operator: Annotated[str, typer.Option(help="cmcc, unicom, telecom, broadnet …")] = "",
     purpose: Annotated[str, typer.Option(help="otp, transactional or promotional")] = "",
 ) -> None:
     """Let messages go by a channel; what is left out fits everything."""

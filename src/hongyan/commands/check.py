@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hongyan.settings import Settings
     from hongyan.vault import Vault
 
-BIND_WAIT_S: Final = 10.0
 CLOSE_WAIT_S: Final = 5.0
 
 
@@ -49,6 +48,7 @@ def check(
         bool, typer.Option("--settings", help="List every setting with its meaning first.")
     ] = False,
     binds: Annotated[bool, typer.Option(help="Log in at every channel's host that no gateway holds.")] = True,
+    wait_s: Annotated[float, typer.Option(min=0.1, help="How long a host may take to let us in.")] = 10.0,
     as_json: frame.AsJson = False,
 ) -> None:
     """Look whether everything is sound; the exit code is 1 where something is not."""
@@ -56,7 +56,7 @@ def check(
 
     settings = knobs.read()
     listed = list(knob_list(settings))
-    findings = asyncio.run(_find(settings, binds=binds))
+    findings = asyncio.run(_find(settings, wait_s if binds else 0.0))
     if as_json:
         whole = {"settings": listed, "findings": findings}
         typer.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2))
@@ -100,14 +100,19 @@ def _shown(name: str, value: object) -> str:
         return "***"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return str(value)
 
 
 # ---- the rest
 
 
-async def _find(settings: "Settings", *, binds: bool) -> Sequence[Finding]:
-    """Look at one thing after the other; what builds on something unsound is not looked at."""
+async def _find(settings: "Settings", wait_s: float) -> Sequence[Finding]:
+    """Look at one thing after the other; what builds on something unsound is not looked at.
+
+    wait_s: for each channel's host; 0: none is asked.
+    """
     from hongyan import db, postgres
 
     findings: list[Finding] = []
@@ -118,7 +123,7 @@ async def _find(settings: "Settings", *, binds: bool) -> Sequence[Finding]:
             findings.append(Finding("database", True, await _version(database)))
             findings.append(await _schema(database))
             if findings[-1].sound:
-                findings += await _contents(database, settings, binds=binds)
+                findings += await _contents(database, settings, wait_s)
     except (db.DatabaseUnfitError, postgres.PostgresError) as error:
         findings.append(Finding("database", False, str(error)))
     except db.Unavailable as error:
@@ -174,13 +179,13 @@ async def _schema(database: "db.Database") -> Finding:
     return Finding("schema", True, f"{len(shipped)} migration(s) applied")
 
 
-async def _contents(database: "db.Database", settings: "Settings", *, binds: bool) -> Sequence[Finding]:
+async def _contents(database: "db.Database", settings: "Settings", wait_s: float) -> Sequence[Finding]:
     from hongyan.way import charge
 
     vault, finding = await _master_key(database, settings)
     findings = [finding]
     if vault is not None:
-        findings += await _channels(database, vault, binds=binds)
+        findings += await _channels(database, vault, wait_s)
     async with database.transaction() as tx:
         drift = await charge.drift(tx)
     findings += [
@@ -221,7 +226,7 @@ SELECT c.name, c.kind, c.sealed, c.paused,
 """
 
 
-async def _channels(database: "db.Database", vault: "Vault", *, binds: bool) -> Sequence[Finding]:
+async def _channels(database: "db.Database", vault: "Vault", wait_s: float) -> Sequence[Finding]:
     """Look at every channel.
 
     One that a gateway holds is left alone: many accounts allow no second session.
@@ -230,11 +235,11 @@ async def _channels(database: "db.Database", vault: "Vault", *, binds: bool) -> 
     if not rows:
         return [Finding("channels", True, "none yet: `hongyan channels add`")]
     async with asyncio.TaskGroup() as tasks:
-        looks = [tasks.create_task(_channel(row, vault, binds=binds)) for row in rows]
+        looks = [tasks.create_task(_channel(row, vault, wait_s)) for row in rows]
     return [look.result() for look in looks]
 
 
-async def _channel(row: "db.Row", vault: "Vault", *, binds: bool) -> Finding:
+async def _channel(row: "db.Row", vault: "Vault", wait_s: float) -> Finding:
     from hongyan.channels import kinds
 
     what = f"channel {row['name']}"
@@ -246,22 +251,22 @@ async def _channel(row: "db.Row", vault: "Vault", *, binds: bool) -> Finding:
         return Finding(what, False, f"{error}; `hongyan channels configure` mends it")
     if row["held"]:
         return Finding(what, True, f"a running gateway is logged in{remarks}")
-    if not binds:
+    if not wait_s:
         return Finding(what, True, f"{row['kind']}, settings build{remarks}")
-    reason = await _bind(channel)
+    reason = await _bind(channel, wait_s)
     return Finding(what, not reason, (reason or "its host lets us log in") + remarks)
 
 
-async def _bind(channel: "Channel") -> str:
+async def _bind(channel: "Channel", wait_s: float) -> str:
     """Log in with one session and out again; returns why that failed, '' if it did not."""
     heard = _Ear()
     channel.resize(1)
     await channel.open(heard)
     try:
-        async with asyncio.timeout(BIND_WAIT_S):
+        async with asyncio.timeout(wait_s):
             await heard.up.wait()
     except TimeoutError:
-        return channel.state().reason or f"does not answer within {BIND_WAIT_S:.0f} s"
+        return channel.state().reason or f"does not answer within {wait_s:g} s"
     finally:
         async with asyncio.timeout(CLOSE_WAIT_S):
             await channel.close()

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from typer.exceptions import TyperException
+
     from hongyan import db
     from hongyan.settings import Settings
     from hongyan.vault import Secret, Vault
@@ -201,15 +203,23 @@ def ask_secret(prompt: str) -> str:
 
 
 def explain(error: Exception) -> str | None:
-    """Return what an error means to the person at the keyboard.
+    """Return what an error means to the person at the keyboard; '' where it is said already.
 
     None for our own bugs, which keep their traceback.
     """
-    from hongyan import backup, db, postgres, settings, vault
+    from typer.exceptions import TyperException
+
+    from hongyan import backup, db, postgres, run, settings, vault
     from hongyan.channels.kinds import BadSettings
     from hongyan.simulator.behaviour import BehaviourError
     from hongyan.vocab.errors import Refusal
 
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, TyperException):
+        return _misused(error)
+    if isinstance(error, typer.Abort):
+        return "nothing was done"
     if isinstance(error, Refusal):
         return _refused(error)
     plain = (
@@ -220,6 +230,7 @@ def explain(error: Exception) -> str | None:
         backup.BackupError,
         BadSettings,
         BehaviourError,
+        run.AddressError,
     )
     if isinstance(error, plain):
         return str(error)
@@ -227,6 +238,15 @@ def explain(error: Exception) -> str | None:
         reason = str(error) or type(error).__name__
         return f"the database does not answer: {reason}. Is it running, is DATABASE_URL right?"
     return None
+
+
+def _misused(error: "TyperException") -> str:
+    """Say in one line what is wrong with a command line, and where its help is."""
+    words = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    if not words or context is None:
+        return words
+    return f"{words.rstrip('.')}; {context.command_path} --help explains"
 
 
 def _refused(refusal: "Refusal") -> str:

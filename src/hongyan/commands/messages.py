@@ -65,7 +65,7 @@ def send(
     typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
     if status >= 300:
         raise typer.Exit(1)
-    frame.say(f"its story: hongyan trace {answer.get('id')}")
+    frame.say(f"its story: hongyan trace {answer['data']['id']}")
 
 
 def _pair(written: str) -> tuple[str, str]:

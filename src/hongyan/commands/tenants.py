@@ -192,9 +192,7 @@ def set_price(
     amount: Annotated[str, typer.Argument(help="Per part, in the tenant's currency, as 0.045.")],
     tenant: Annotated[str, typer.Option(help="Only for this tenant.")] = "",
     country: Annotated[str, typer.Option(help="ISO alpha-2; * is everywhere.")] = "*",
-    operator: Annotated[
-        str, typer.Option(help="mobile, unicom, telecom, broadnet …; needs a country.")
-    ] = "*",
+    operator: Annotated[str, typer.Option(help="cmcc, unicom, telecom, broadnet …; needs a country.")] = "*",
     purpose: Annotated[str, typer.Option(help="otp, transactional or promotional; empty: all.")] = "",
 ) -> None:
     """Set the price of a part."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 master_key = typer.Typer(no_args_is_help=True, help="The key that opens all others.")
 
-ROLES = ("door", "gateway", "clerk")
-
 
 def run(
     role: Annotated[
@@ -45,6 +43,8 @@ def run(
 
 def _roles(named: list[str]) -> tuple[str, ...]:
     """Return the roles of this one process; none of them: a whole install."""
+    from hongyan.settings import ROLES
+
     if named == ["all"]:
         return ()
     for role in named:

@@ -6,6 +6,7 @@ of the simulator is kept up to date. Surprise: prices and route rules are the de
 laying it beside real tenants changes nothing for them.
 """
 
+import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,10 @@ class Demo(msgspec.Struct, frozen=True):
             "template": "order",
             "params": {"order": "20250001", "day": "明天"},
         }
+
+    def authorization(self) -> str:
+        """Return the header that HTTP Basic wants (RFC 7617 section 2)."""
+        return "Basic " + base64.b64encode(f"{self.key_id}:{self.secret}".encode()).decode()
 
     def curl(self, base_url: str) -> str:
         """Return a command line that sends request(), ready to be pasted into a shell."""

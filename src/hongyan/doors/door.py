@@ -21,7 +21,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.way.accept import Done, Draft, Idempotency
-from hongyan.way.snapshot import Key, Network
+from hongyan.way.snapshot import Key
 
 log = structlog.get_logger()
 
@@ -54,7 +54,6 @@ class Door:
         database: db.Database,
         vault: Vault,
         acceptor: Accepts,
-        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self.settings = settings
         self.snapshots = snapshots
@@ -63,7 +62,9 @@ class Door:
         self.acceptor = acceptor
         self._nonces = Nonces(database)
         self._rates = Rates(database)
-        self.gate = Gate(snapshots, self._nonces, self._rates, settings.clock_skew_s, trusted_proxies)
+        self.gate = Gate(
+            snapshots, self._nonces, self._rates, settings.clock_skew_s, settings.trusted_proxies
+        )
         self.ids = RequestIds()
         self.connections: set[Swept] = set()
         self.refusals: Counter[str] = Counter()  # how many by public code, since the start

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, cast
 
@@ -37,20 +37,28 @@ Asking = Request[Any, Any, Any]
 def build(door: Door, metrics: Callable[[], bytes]) -> ASGIApp:
     """Return the application: public API, document, page, /healthz, and /metrics for this machine."""
     document = openapi.document(VERSION)
+    besides = {
+        "/openapi.json": _fixed(msgspec.json.encode(document), "application/json"),
+        "/docs": _fixed(page.page(document), "text/html; charset=utf-8", page.POLICY),
+        "/healthz": _health(door),
+        "/metrics": _metrics(door, metrics),
+    }
+    answers = [(route.method, route.path, _serve(door, route)) for route in ROUTES]
+    answers += [("GET", path, handle) for path, handle in besides.items()]
     methods: dict[str, list[str]] = {}
-    for route in ROUTES:
-        methods.setdefault(route.path, []).append(route.method)
-    handlers = [_handler(route.method, route.path, _serve(door, route)) for route in ROUTES]
-    handlers += [
-        _handler("GET", "/openapi.json", _fixed(msgspec.json.encode(document), "application/json")),
-        _handler("GET", "/docs", _fixed(page.page(document), "text/html; charset=utf-8", page.POLICY)),
-        _handler("GET", "/healthz", _health(door)),
-        _handler("GET", "/metrics", _metrics(door, metrics)),
-    ]
+    for method, path, _ in answers:
+        methods.setdefault(path, []).extend(_ALSO[method])
+    allowed = {path: ", ".join([*words, "OPTIONS"]) for path, words in methods.items()}
+    # First, or the router makes its own, which know one method only.
+    handlers = [_handler(["OPTIONS"], path, _options(words)) for path, words in allowed.items()]
+    handlers += [_handler(_ALSO[method], path, handle) for method, path, handle in answers]
     app = Litestar(
         handlers,
         openapi_config=None,
-        exception_handlers={HTTPException: partial(_refused, door), Exception: partial(_failed, door)},
+        exception_handlers={
+            HTTPException: partial(_refused, door, allowed),
+            Exception: partial(_failed, door),
+        },
         request_max_body_size=door.settings.body_octets_max,
         logging_config=None,
     )
@@ -101,12 +109,14 @@ TELL_WAIT_S: Final = 30.0  # a question that takes longer is asked too widely
 
 Handle = Callable[[Asking], Awaitable[Response[bytes]]]
 
+_ALSO: Final = {"GET": ["GET", "HEAD"], "POST": ["POST"]}  # the server drops the body of an answer to HEAD
 
-def _handler(method: str, path: str, handle: Handle) -> HTTPRouteHandler:
+
+def _handler(methods: list[str], path: str, handle: Handle) -> HTTPRouteHandler:
     async def answer(request: Asking) -> Response[bytes]:
         return await handle(request)
 
-    return HTTPRouteHandler(path.replace("{id}", "{id:str}"), http_method=cast("Any", method))(answer)
+    return HTTPRouteHandler(path.replace("{id}", "{id:str}"), http_method=cast("Any", methods))(answer)
 
 
 def _serve(door: Door, route: Route) -> Handle:
@@ -186,6 +196,15 @@ def _fixed(body: bytes, kind: str, policy: str = "") -> Handle:
     return handle
 
 
+def _options(allowed: str) -> Handle:
+    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS} | {"allow": allowed}
+
+    async def handle(_request: Asking) -> Response[bytes]:
+        return Response(b"", status_code=204, headers=headers)
+
+    return handle
+
+
 HEALTH_WAIT_S: Final = 2.0
 
 
@@ -227,15 +246,29 @@ def _local(request: Asking) -> bool:
         return False
 
 
-def _refused(door: Door, request: Asking, error: HTTPException) -> Response[bytes]:
+def _refused(
+    door: Door, allowed: Mapping[str, str], request: Asking, error: HTTPException
+) -> Response[bytes]:
     """Say what the router refuses in the shape of all refusals."""
     asked = _without_body(door, request)
     code = _CODES.get(error.status_code)
     if code is None:
         return _response(door.broken(asked, error))
     detail = {"octets_max": door.settings.body_octets_max} if code is Code.REQUEST_TOO_LARGE else {}
-    allow = (error.headers or {}).get("Allow", "") if code is Code.REQUEST_METHOD_NOT_ALLOWED else ""
+    allow = _allowed(allowed, request.scope["path"]) if code is Code.REQUEST_METHOD_NOT_ALLOWED else ""
     return _response(door.refuse(asked, Refusal(code, **detail), allow=allow))
+
+
+def _allowed(allowed: Mapping[str, str], path: str) -> str:
+    """Return the methods of the first route a path fits: 405 must say them (RFC 9110 §15.5.6)."""
+    segments = path.rstrip("/").split("/")
+    for route, methods in allowed.items():
+        known = route.split("/")
+        if len(known) == len(segments) and all(
+            name in (segment, "{id}") for name, segment in zip(known, segments, strict=True)
+        ):
+            return methods
+    return ""
 
 
 def _failed(door: Door, request: Asking, error: Exception) -> Response[bytes]:

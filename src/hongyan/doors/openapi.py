@@ -43,12 +43,12 @@ def document(version: str) -> Json:
                 "basic": {
                     "type": "http",
                     "scheme": "basic",
-                    "description": "key_id and secret, for keys that allow it",
+                    "description": "with `key_id` and secret, for keys that allow it",
                 },
                 "hmac": {
                     "type": "http",
                     "scheme": SCHEME,
-                    "description": "A signed request; see docs/api/authentication.md",
+                    "description": "with a MAC over the request (docs/api/authentication.md)",
                 },
             },
         },
@@ -71,7 +71,8 @@ def _operation(route: Route) -> Json:
         "responses": {str(route.status): _success(route)} | _refusals(codes_of(route)),
     }
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": _named(route.body)}}}
+        content = {"schema": _named(route.body), "example": route.example}
+        operation["requestBody"] = {"required": True, "content": {_JSON: content}}
     if route.line_codes:
         operation["description"] = "A line of the answer may be refused with: " + ", ".join(
             f"`{code.value.name}`" for code in route.line_codes

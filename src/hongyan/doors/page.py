@@ -1,23 +1,37 @@
 """A readable page of the OpenAPI document: plain HTML, no script, nothing loaded from anywhere.
 
-Entry points: page() and POLICY, the Content-Security-Policy it is served with.
+Entry points: page() and POLICY, the Content-Security-Policy it is served with. Refusals are folded away under
+each operation, because there are many and most are common to all.
 """
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
 _STYLE: Final = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-body{color:#222;background:#fff}
-h2{margin-top:3rem;border-top:1px solid #ddd;padding-top:1rem;font-size:1.2rem}
-code{font-family:ui-monospace,monospace;font-size:.9em;background:#f4f4f4;padding:.1em .3em;border-radius:3px}
-table{border-collapse:collapse;width:100%;margin:.5rem 0}
-th,td{text-align:left;vertical-align:top;border-bottom:1px solid #eee;padding:.3rem .6rem .3rem 0}
-summary{cursor:pointer;margin-top:.6rem}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}code{background:#2a2a2a}}
+:root{color-scheme:light dark;--ink:#1d2125;--paper:#fff;--soft:#f3f4f6;--line:#d8dce1;--link:#0b57d0}
+@media(prefers-color-scheme:dark){
+:root{--ink:#e2e4e7;--paper:#15171a;--soft:#23262b;--line:#363a41;--link:#8ab4f8}}
+body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:var(--ink);background:var(--paper);overflow-wrap:anywhere}
+a{color:var(--link)}
+h2{margin:3.5rem 0 .5rem;border-top:1px solid var(--line);padding-top:1.2rem;font-size:1.25rem}
+h3{margin:1.4rem 0 .2rem;font-size:1rem}
+p{margin:.5rem 0}
+nav ul{list-style:none;padding:0}
+nav li{margin:.35rem 0}
+code,pre{font-family:ui-monospace,monospace;font-size:.875em;background:var(--soft);border-radius:4px}
+code{padding:.1em .3em}
+pre{padding:.8rem 1rem;overflow-x:auto}
+small{opacity:.7}
+table{border-collapse:collapse;width:100%;margin:.3rem 0 .8rem}
+td{vertical-align:top;border-top:1px solid var(--line);padding:.35rem .8rem .35rem 0}
+td:first-child{width:11rem;min-width:6.5rem}
+summary{cursor:pointer;margin:.6rem 0}
+@media(max-width:40rem){td:first-child{width:7.5rem}}
 """
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY: Final = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; frame-ancestors 'none'; base-uri 'none'"
@@ -27,7 +41,7 @@ Json = Mapping[str, Any]
 
 def page(document: Json) -> bytes:
     """Return the page as UTF-8 HTML."""
-    schemas = document["components"]["schemas"]
+    schemas: Json = document["components"]["schemas"]
     operations = [
         (method.upper(), path, operation)
         for path, methods in document["paths"].items()
@@ -38,58 +52,94 @@ def page(document: Json) -> bytes:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title} API</title>',
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style><h1>{title}</h1>',
         f"<p>{escape(document['info']['summary'])} The document behind this page is ",
-        '<a href="/openapi.json">openapi.json</a>.</p><ul>',
+        '<a href="/openapi.json">openapi.json</a>.</p>',
+        _credentials(document["components"]["securitySchemes"]),
+        "<nav><ul>",
         *(
             f'<li><a href="#{operation["operationId"]}"><code>{method} {escape(path)}</code></a> '
-            f"{escape(operation['summary'])}</li>"
+            f"{_ticked(operation['summary'])}</li>"
             for method, path, operation in operations
         ),
-        "</ul>",
-        *(_operation(method, path, operation) for method, path, operation in operations),
+        "</ul></nav>",
+        *(_operation(method, path, operation, schemas) for method, path, operation in operations),
         "<h2>Types</h2>",
-        *(_schema(name, schema) for name, schema in sorted(schemas.items())),
+        *(_type(name, schema) for name, schema in sorted(schemas.items())),
         "</html>",
     ]
     return "".join(pieces).encode()
 
 
-def _operation(method: str, path: str, operation: Json) -> str:
+def _credentials(schemes: Json) -> str:
+    ways = (
+        f"<code>{escape(each['scheme'])}</code> {_ticked(each['description'])}" for each in schemes.values()
+    )
+    return f"<p>Every request names its app key, in one of two ways: {'; or '.join(ways)}.</p>"
+
+
+def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
     pieces = [f'<h2 id="{operation["operationId"]}"><code>{method} {escape(path)}</code></h2>']
-    pieces.append(f"<p>{escape(operation['summary'])}</p>")
-    if "description" in operation:
-        pieces.append(f"<p>{_ticked(operation['description'])}</p>")
+    pieces.append(f"<p>{_ticked(operation['summary'])}</p>")
     if operation["parameters"]:
-        rows = (
-            (f"<code>{escape(p['name'])}</code>", p["in"], _kind(p["schema"]) + _note(p))
-            for p in operation["parameters"]
-        )
-        pieces.append(_table(("parameter", "in", "what"), rows))
+        pieces.append("<h3>Parameters</h3>" + _table(map(_parameter, operation["parameters"])))
     if "requestBody" in operation:
-        body = operation["requestBody"]["content"]["application/json"]["schema"]
-        pieces.append(f"<p>Body: {_kind(body)}</p>")
-    answers = ((f"<b>{status}</b>", _response(answer)) for status, answer in operation["responses"].items())
-    pieces.append(_table(("status", "answer"), answers))
+        content = operation["requestBody"]["content"]["application/json"]
+        pieces.append(
+            f"<h3>Body: {_kind(content['schema'])}</h3>{_fields(_found(content['schema'], schemas))}"
+        )
+        pieces.append(_example(method, path, content["example"]))
+    statuses = operation["responses"].items()
+    pieces += (_answer(status, response) for status, response in statuses if status < "3")
+    refusals = [(f"<b>{status}</b>", _refusals(response)) for status, response in statuses if status >= "4"]
+    pieces.append(f"<details><summary>Refusals</summary>{_table(refusals)}</details>")
+    if "description" in operation:
+        pieces.append(
+            f"<details><summary>Refusals of a line</summary><p>{_ticked(operation['description'])}</p></details>"
+        )
     return "".join(pieces)
 
 
-def _response(response: Json) -> str:
-    schema = response["content"]["application/json"]["schema"]
-    if "properties" in schema:
-        return f"data: {_kind(schema['properties']['data'])}"
+def _parameter(parameter: Json) -> tuple[str, str]:
+    name = f"<code>{escape(parameter['name'])}</code> <small>{parameter['in']}</small>"
+    return name, _kind(parameter["schema"]) + _note(parameter)
+
+
+def _example(method: str, path: str, body: object) -> str:
+    written = json.dumps(body, ensure_ascii=False, indent=2)
+    command = (
+        f"curl -u $KEY_ID:$SECRET -X {method} $URL{path} -H 'Content-Type: application/json' -d '{written}'"
+    )
+    return f"<pre>{escape(command)}</pre>"
+
+
+def _answer(status: str, response: Json) -> str:
+    envelope = response["content"]["application/json"]["schema"]["properties"]
+    return f"<h3>{status}: <code>data</code> is {_kind(envelope['data'])}</h3>"
+
+
+def _refusals(response: Json) -> str:
     return "<br>".join(_ticked(line.removeprefix("- ")) for line in response["description"].splitlines())
 
 
-def _schema(name: str, schema: Json) -> str:
-    head = f'<details id="type-{escape(name)}" open><summary><b>{escape(name)}</b></summary>'
+def _type(name: str, schema: Json) -> str:
     words = f"<p>{escape(schema['description'])}</p>" if "description" in schema else ""
-    if "properties" not in schema:
-        return f"{head}{words}<p>{_kind(schema)}</p></details>"
-    required = schema.get("required", ())
-    rows = (
-        (f"<code>{escape(field)}</code>{' *' if field in required else ''}", _kind(kind) + _note(kind))
-        for field, kind in schema["properties"].items()
+    known = _fields(schema) if "properties" in schema else f"<p>{_kind(schema)}</p>"
+    return f'<h3 id="type-{escape(name)}">{escape(name)}</h3>{words}{known}'
+
+
+def _found(schema: Json, schemas: Json) -> Json:
+    found: Json = schemas[schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _fields(schema: Json) -> str:
+    needed = schema.get("required", ())
+    return _table(
+        (
+            f"<code>{escape(name)}</code>{' <small>needed</small>' * (name in needed)}",
+            _kind(kind) + _note(kind),
+        )
+        for name, kind in schema["properties"].items()
     )
-    return f"{head}{words}{_table(('field (* needed)', 'what'), rows)}</details>"
 
 
 def _kind(schema: Json) -> str:
@@ -106,10 +156,15 @@ def _kind(schema: Json) -> str:
     words = str(schema.get("format") or schema.get("type", "anything"))
     if words == "array":
         words = f"list of {_kind(schema.get('items', {}))}"
-    limits = [f"{word} {schema[name]}" for name, word in _LIMITS.items() if name in schema]
+    elif words == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        words = f"object of {_kind(schema['additionalProperties'])}"
+    limits = [
+        f"{word} {schema[name]}" for name, word in _LIMITS.items() if abs(schema.get(name, _WIDE)) < _WIDE
+    ]
     return words + (f" ({', '.join(limits)})" if limits else "")
 
 
+_WIDE: Final = 2**62  # limits beyond it are those of the machine, and tell nobody anything
 _LIMITS: Final = {
     "minLength": "at least",
     "maxLength": "at most",
@@ -122,7 +177,10 @@ _LIMITS: Final = {
 
 
 def _note(schema: Json) -> str:
-    return f"<br>{escape(schema['description'])}" if "description" in schema else ""
+    described = [schema, *schema.get("anyOf", ())]
+    return "".join(
+        f"<br><small>{_ticked(each['description'])}</small>" for each in described if "description" in each
+    )
 
 
 def _ticked(text: str) -> str:
@@ -131,7 +189,6 @@ def _ticked(text: str) -> str:
     return "".join(f"<code>{piece}</code>" if at % 2 else piece for at, piece in enumerate(pieces))
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{head}</th>" for head in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    body = "".join(f"<tr><td>{name}</td><td>{words}</td></tr>" for name, words in rows)
+    return f"<table>{body}</table>"

@@ -4,6 +4,7 @@ Entry points: read_query(), said_as(). A list is written with commas (`status=de
 given twice, or unknown, is refused, because a filter that is silently dropped answers another question.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -35,7 +36,21 @@ def read_query(query: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise mistake(str(error), "query") from None
+        raise _mistake(str(error)) from None
+
+
+def _mistake(error: str) -> Refusal:
+    """Name the parameter: a query has no JSON paths, but what msgspec says of it does."""
+    refusal = mistake(error)
+    path = refusal.detail.pop("path")
+    unknown = _UNKNOWN.fullmatch(refusal.detail["reason"])
+    if unknown is not None:
+        return Refusal(refusal.code, parameter=unknown[1], reason="there is no such parameter")
+    return Refusal(refusal.code, parameter=_INNER.split(path)[1], **refusal.detail)
+
+
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_INNER: Final = re.compile(r"[.\[]")
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

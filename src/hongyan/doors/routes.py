@@ -84,12 +84,21 @@ class Route:
     status: int = 200
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
+    example: Mapping[str, object] | None = None  # of a body
     codes: tuple[Code, ...] = ()  # beyond EVERYWHERE
     line_codes: tuple[Code, ...] = ()  # in the lines of a batch
     idempotent: bool = False  # takes an Idempotency-Key
     answers: Answers | None = None
     tells: Tell | None = None
 
+
+MESSAGE_EXAMPLE: Final = {
+    "to": "+8613800138000",
+    "signature": "鸿雁",
+    "template": "order",
+    "params": {"order": "20250001", "day": "明天"},
+    "reference": "order-20250001",
+}
 
 ROUTES: Final = (
     Route(
@@ -98,6 +107,7 @@ ROUTES: Final = (
         name="sendMessage",
         summary="Send one message. 202 says that it is stored durably and will be tried.",
         body=messages.AskedMessage,
+        example=MESSAGE_EXAMPLE,
         gives=messages.Promised,
         status=202,
         codes=(*BODY, Code.REQUEST_IDEMPOTENCY_CONFLICT, *MESSAGE),
@@ -110,6 +120,7 @@ ROUTES: Final = (
         name="sendBatch",
         summary="Send up to 1,000 messages with an outcome each; some may be accepted and others refused.",
         body=messages.AskedBatch,
+        example={"messages": [MESSAGE_EXAMPLE, MESSAGE_EXAMPLE | {"to": "+8613800138001"}]},
         gives=messages.BatchPromised,
         codes=(*BODY, Code.REQUEST_TOO_MANY_RECIPIENTS, Code.REQUEST_IDEMPOTENCY_CONFLICT),
         line_codes=(
@@ -165,6 +176,7 @@ ROUTES: Final = (
         name="acknowledgeReports",
         summary="Acknowledge a pull: its events are never given out again.",
         body=reports.AskedAcknowledge,
+        example={"cursor": "7e94aa64f87d4cf5b7e323e6a407f63a.1.2"},
         gives=reports.Acknowledged,
         codes=BODY,
         tells=reports.acknowledge,

@@ -1,0 +1,1 @@
+"""The migrations: numbered SQL, forward only. db.migrate() applies them."""

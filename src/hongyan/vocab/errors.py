@@ -21,7 +21,7 @@ class CodeRow(NamedTuple):
 class Code(Enum):
     """Every public code. Groups by hundreds of thousands: who may mend it."""
 
-    OK = CodeRow("OK", 0, 200, "成功", "Accepted")
+    OK = CodeRow("OK", 0, 200, "成功", "Success")
     AUTH_MISSING = CodeRow("Auth.Missing", 10001, 401, "缺少身份凭证", "No credentials were given")
     AUTH_KEY_NOT_FOUND = CodeRow(
         "Auth.KeyNotFound", 10002, 401, "AppKey 不存在或已停用", "Unknown or disabled app key"

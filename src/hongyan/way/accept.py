@@ -1,6 +1,7 @@
 """Take requests and promise them: idempotent, rendered, guarded, charged, stored.
 
-Writes: message, outbox, frequency, idempotency, balance, ledger, tally, decision. Entry point: Acceptor.offer().
+Writes: message, outbox, frequency, idempotency, balance, ledger, tally, decision (through decision).
+Entry point: Acceptor.offer().
 Requests wait for one another for at most accept_gather_ms and share one statement, so one commit
 (one fsync) serves many. A failed statement is split in halves and tried again: one bad row fails alone.
 Surprise: a lost connection is answered with Busy although the rows may be there. They are then swept up and
@@ -27,6 +28,7 @@ from hongyan.way import charge, guard
 from hongyan.way.decision import Decisions
 from hongyan.way.guard import Draft
 from hongyan.way.handover import Handed
+from hongyan.way.portability import Portability
 from hongyan.way.measure import Counters
 from hongyan.way.snapshot import Keeper, Key, Limits
 
@@ -38,7 +40,9 @@ BROKE_S = 0.5  # how long a tenant without money is refused from memory before t
 REPEATABLE_WAITING_MAX = 100  # batch requests with an Idempotency-Key, waiting; 1,000 messages each
 REPEATABLE_WORKERS = 4  # and under way at once
 REPEATABLE_BUSY_S = 30  # how long an unanswered key counts as still under way elsewhere
-WRITERS = 2  # commits under way at once: while one waits for the disk, the next is prepared
+WRITERS = 2  # commits under way at once
+MANY_ROWS = 200  # so many waiting are worth a second commit beside the first; fewer share the next one
+HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
 EPOCH_S = 1_577_836_800  # 2020: hits are seconds since then, so that they and a hash fit 63 bits
 
 
@@ -146,6 +150,7 @@ class Acceptor:
         self._counters = counters
         self._owner_for = owner_for
         self._handover = handover
+        self._portability = Portability(settings)
         self._ids = MessageIds()
         self._decisions = Decisions()
         self._traces: dict[tuple[Any, ...], int] = {}
@@ -157,6 +162,8 @@ class Acceptor:
         self._repeatable: deque[tuple[_Entry, Sequence[Draft]]] = deque()
         self._wake_repeatable = asyncio.Event()
         self._under_way = 0  # rows being committed, and batch requests being served
+        self._writing = 0  # commits under way
+        self._written = asyncio.Event()
         self.stopping = False
 
     # ---- in
@@ -360,15 +367,14 @@ class Acceptor:
                 rows = self._take()
                 if rows:
                     await self._commit_or_refuse(holder, rows, shard)
-                elif self._waiting:
-                    await (
-                        self._wake.wait()
-                    )  # all that wait share a key with one under way; _release() wakes us
+                elif self._waiting:  # all of them share a key with one under way; _release() wakes us
+                    await self._wake.wait()
         finally:
             holder.drop()
 
     async def _commit_or_refuse(self, holder: db.Holder, rows: list[_Row], shard: int) -> None:
         self._under_way += len(rows)
+        self._writing += 1
         try:
             await self._commit(await holder.connection(), rows, shard)
         except db.Unavailable as error:
@@ -377,13 +383,24 @@ class Acceptor:
             self._refuse(rows, Refusal(Code.SYSTEM_BUSY, retry_after_s=1))
         finally:
             self._under_way -= len(rows)
+            self._writing -= 1
+            self._written.set()
             self._release(rows)
 
     async def _company(self) -> None:
-        """Wait for something to commit; when it is little, a moment longer for more."""
-        while not self._waiting:
-            self._wake.clear()
-            await self._wake.wait()
+        """Wait for something to commit; when it is little, longer for more: a statement costs as much as 40 rows."""
+        while True:
+            while not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            if not self._writing or len(self._waiting) >= MANY_ROWS:
+                break
+            self._written.clear()
+            try:
+                async with asyncio.timeout(HELD_UP_S):
+                    await self._written.wait()
+            except TimeoutError:
+                break
         if len(self._waiting) < _FEW_ROWS:
             await asyncio.sleep(self._settings.accept_gather_ms / 1000)
 
@@ -418,6 +435,10 @@ class Acceptor:
     async def _commit(self, tx: db.Tx, rows: list[_Row], shard: int) -> None:
         if self._decisions.waiting:
             await self._decisions.store(tx)
+        if self._portability.asks or self._keeper.current.has_number_overrides:
+            rows = await self._correct(tx, rows)
+            if not rows:
+                return
         await self._open_shards(tx, rows, shard)
         started_s = time.perf_counter()
         try:
@@ -430,6 +451,21 @@ class Acceptor:
             return
         self._counters.committed(len(rows), time.perf_counter() - started_s)
         await self._conclude(tx, rows, stopped)
+
+    async def _correct(self, tx: db.Tx, rows: list[_Row]) -> list[_Row]:
+        """Place and price anew what is known better than by prefix; returns the rows that still have a price."""
+        known = await self._portability.known(tx, {row.phone_index: row.cleared.number.e164 for row in rows})
+        left = []
+        for row in rows:
+            better = known.of(row.key.tenant.id, row.phone_index)
+            if better is not None and any(better):
+                try:
+                    row.cleared = guard.move(row.cleared, row.key.tenant, self._keeper.current, *better)
+                except Refusal as refusal:
+                    self._refuse([row], refusal)
+                    continue
+            left.append(row)
+        return left
 
     async def _halve(self, tx: db.Tx, rows: list[_Row], shard: int, refusal: Refusal) -> None:
         if len(rows) == 1:

@@ -112,6 +112,17 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     )
 
 
+def move(cleared: Cleared, tenant: Tenant, snapshot: Snapshot, operator: str, province: str) -> Cleared:
+    """Place a message under another operator or province ("" leaves it) and price it there; raises Refusal."""
+    place = phone.Place(
+        cleared.place.country, operator or cleared.place.operator, province or cleared.place.province
+    )
+    price = snapshot.part_price_micro(tenant.id, place.country, place.operator, cleared.wording.purpose)
+    if price is None:
+        raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country=place.country, reason="no price is set")
+    return msgspec.structs.replace(cleared, place=place, price_micro=price * cleared.part_count)
+
+
 _MAINLAND = frozenset({"CN", "*"})
 _RULES = (
     "number",

@@ -7,13 +7,13 @@ that was throttled goes back to its place, before those behind it.
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from hongyan.channels.channel import Channel, ChannelState, Link, Parcel
 from hongyan.way.route import Health
 from hongyan.way.snapshot import ChannelRow
 
 PROMOTIONAL = 2  # the lane that leaves a reserve to the others
+REST_S = 0.25  # an upstream that cannot take a part now is not asked again for so long
 BURST_S = 0.05  # how much of a second's rate may leave at once: smooth, not in lumps of a second
 
 
@@ -63,7 +63,7 @@ class Line:
         self._reserve_percent = reserve_percent
         self._queue: deque[Parcel] = deque()
         self._again: list[Parcel] = []
-        self._decided: dict[Any, int] = {}
+        self._rests_until_s = 0.0
 
     def changed(self, state: ChannelState) -> None:
         """Hear how the link is."""
@@ -75,6 +75,13 @@ class Line:
         """Take over our share of the account's rate: other processes hold some of its sessions."""
         self.pacer.rate_per_s = rate_per_s
         self.promotional_pacer.rate_per_s = rate_per_s * (100 - self._reserve_percent) / 100
+
+    def rest(self, now_s: float) -> None:
+        """Leave the upstream alone for a moment; meanwhile another channel may do."""
+        self._rests_until_s = now_s + REST_S
+
+    def resting(self, now_s: float) -> bool:
+        return now_s < self._rests_until_s
 
     def health_of(self, country: str, operator: str) -> Health:
         key = country + operator
@@ -117,12 +124,21 @@ class Line:
         """Put back a parcel that certainly did not leave; it keeps its place before those behind it."""
         self._again.append(parcel)
 
+    def holds(self, handle: object) -> int:
+        """Return how many parcels of one message wait here."""
+        return sum(parcel.handle is handle for parcel in (*self._queue, *self._again))
+
+    def take_out(self, handle: object) -> None:
+        """Take out the parcels of one message."""
+        self._queue = deque(parcel for parcel in self._queue if parcel.handle is not handle)
+        self._again = [parcel for parcel in self._again if parcel.handle is not handle]
+
     def flush(self) -> None:
         """Submit what is queued, as far as the window has room."""
         if self._again:
             self._queue.extendleft(sorted(self._again, key=_order, reverse=True))
             self._again.clear()
-        if not self._queue:
+        if not self._queue or self.resting(time.monotonic()):
             return
         room = self.channel.room()
         if room <= 0:

@@ -242,19 +242,21 @@ ON CONFLICT (phone_index, tenant_id, kind) DO NOTHING
 """
 
 
-async def stop(tx: db.Tx, stopped: Collection[Suppressed]) -> None:
-    """Keep opt-outs: these tenants' promotional messages stop. The first reason stays."""
-    await _suppress(tx, stopped, OPT_OUT)
+async def stop(tx: db.Tx, stopped: Collection[Suppressed]) -> int:
+    """Keep opt-outs: these tenants' promotional messages stop. The first reason stays; returns how many are new."""
+    return await _suppress(tx, stopped, OPT_OUT)
 
 
-async def block(tx: db.Tx, blocked: Collection[Suppressed]) -> None:
-    """Keep blocks: nothing of these tenants (PLATFORM: of anybody) reaches these numbers."""
-    await _suppress(tx, blocked, BLOCK)
+async def block(tx: db.Tx, blocked: Collection[Suppressed]) -> int:
+    """Keep blocks: nothing of these tenants (PLATFORM: of anybody) reaches these numbers; returns how many are new."""
+    return await _suppress(tx, blocked, BLOCK)
 
 
-async def _suppress(tx: db.Tx, rows: Collection[Suppressed], kind: int) -> None:
-    if rows:
-        await tx.execute(STOP_SQL, *_columns(rows), [row.reason for row in rows], kind)
+async def _suppress(tx: db.Tx, rows: Collection[Suppressed], kind: int) -> int:
+    if not rows:
+        return 0
+    done = await tx.execute(STOP_SQL, *_columns(rows), [row.reason for row in rows], kind)
+    return int(done.rpartition(" ")[2])  # PostgreSQL's own count: INSERT 0 7
 
 
 # Locks in key order, as STOP_SQL does, so that two batches about the same persons cannot block each other.

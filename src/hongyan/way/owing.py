@@ -1,7 +1,7 @@
 """The tables of what is owed: claim, defer, give back; pause endpoints; pull, acknowledge, give up.
 
-Writes: notice (but for its birth and the deletion of paid ones, which ride in report's tick), webhook_health.
-Entry points: claim(), pull(), acknowledge(), give_up(). A notice is leased while somebody has it in hand
+Writes: notice (but for its birth, and where a gateway is near the deletion of paid ones, which ride in report's
+tick), webhook_health. Entry points: claim(), pull(), acknowledge(), forget(), give_up(). A notice is leased while somebody has it in hand
 (lease_until). A lease with a uuid (`lease`) was given out by a pull; one without is a Payer's.
 """
 
@@ -104,6 +104,14 @@ UPDATE notice SET lease_until = NULL WHERE id = ANY($1::bigint[]) AND lease IS N
 async def give_back(database: db.Database, ids: Sequence[int]) -> None:
     """End our leases of notices that were not posted."""
     await database.execute(GIVE_BACK_SQL, ids)
+
+
+FORGET_SQL: LiteralString = "DELETE FROM notice WHERE id = ANY($1::bigint[])"
+
+
+async def forget(database: db.Database, ids: Sequence[int]) -> None:
+    """Delete notices that were paid, where no tick of this process does."""
+    await database.execute(FORGET_SQL, ids)
 
 
 class Health(msgspec.Struct, frozen=True):

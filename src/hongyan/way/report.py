@@ -1,6 +1,6 @@
 """Match reports to submissions and fold parts into the message's status: the tick.
 
-Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally, dialect. Entry point: Ticker.
+Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally. Entry point: Ticker.
 One statement a tick stores acks, settles reports, owes notices and forgets paid ones, so one commit serves all
 of them; how much it carries follows the load. Nothing is confirmed to anybody before it is stored: window
 slots and report responses go back to the channels after the commit.
@@ -24,6 +24,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Status
+from hongyan.way import portability
 from hongyan.way.measure import LATENCY_BUCKETS_MS, Counters
 from hongyan.way.notify import Owed
 from hongyan.way.snapshot import Keeper
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 RETRY_LEFT_S = 5  # less validity than this is not worth another channel
 RECONNECT_S = 0.2
-FEW = 5  # below so many acks and reports the gap is the idle one
+FEW = 20  # below so many acks and reports the gap is the idle one
 
 
 class Acked(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +229,7 @@ class Ticker:
         paid = _first(self._paid, size * 4)
         started_s = time.perf_counter()
         try:
+            await self._learn(tx, reports)
             rows = await tx.fetch(
                 TICK_SQL, *self._parameters(acks, gone, reports, paid), timeout=db.STATEMENT_WAIT_S
             )
@@ -240,6 +242,15 @@ class Ticker:
         _forget(self._paid, paid)
         self._outlet.left([g.message_id for g in gone])
         self._tell(acks, reports, rows)
+
+    async def _learn(self, tx: db.Tx, reports: Sequence[Heard]) -> None:
+        """Remember numbers that have moved to another operator, while their submissions are still there."""
+        moved = [h for h in reports if h.report.cause.corrects_operator]
+        if not moved:
+            return
+        learned = await portability.learn(tx, [h.channel_id for h in moved], [h.upstream_id for h in moved])
+        if learned and not self._keeper.current.has_number_overrides:
+            await self._database.notify("control")  # doors look numbers up only once there is something
 
     def _ripe_reports(self, acks: Sequence[Acked], size: int) -> list[Heard]:
         """Take out the next reports but those whose ack is stored only now, and second ones of the same id."""
@@ -449,6 +460,7 @@ def _early(row: db.Row) -> Report:
 
 # Attempts are appended as [attempt, part, channel, upstream id, sent, acked, reported (ms), status, cause, code, decision].
 # `submitted` is not written on the message: it follows from the queue tables, which saves a write of the widest row.
+# Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
 # A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
 TICK_SQL: LiteralString = """
 WITH ack AS (
@@ -474,6 +486,12 @@ WITH ack AS (
     DELETE FROM submitted s USING report r WHERE s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
+), spoken_for AS (
+    DELETE FROM submitted s USING hit h
+     WHERE h.for_all AND s.message_id = h.message_id AND s.channel_id = h.channel_id AND s.attempt = h.attempt
+       AND NOT (s.channel_id, s.upstream_id) IN (SELECT channel_id, upstream_id FROM report)
+    RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
+              s.cost_micro, s.decision, s.upstream_raw, h.status, h.cause, h.code, h.at_ms, h.elsewhere, h.for_all
 ), part AS (
     SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
            (count(*) FILTER (WHERE state = 2))::smallint AS late,
@@ -484,7 +502,7 @@ WITH ack AS (
                attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
                (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
                status, cause, code, decision)) AS attempts
-      FROM hit GROUP BY tenant_id, message_id
+      FROM (SELECT * FROM hit UNION ALL SELECT * FROM spoken_for) h GROUP BY tenant_id, message_id
 ), moved AS (
     UPDATE message m
        SET pending = CASE WHEN n.again THEN m.pending ELSE n.pending END,
@@ -675,10 +693,14 @@ SELECT n.number, s.upstream_id
  ORDER BY s.sent_at
 """
 
-# Two gateways can store an ack and park its report at the same moment, neither seeing the other's row.
+# Two gateways can store an ack and park its report at the same moment, neither seeing the other's row. And where the
+# ack is lost, the report is parked long before the wait for the ack is over and the part is known to be unsure: then
+# the number it names must do.
 REUNITE_SQL: LiteralString = """
 DELETE FROM early_report e USING submitted s
- WHERE s.channel_id = e.channel_id AND (s.upstream_id = e.upstream_id OR s.upstream_id = ANY(e.candidates))
+ WHERE s.channel_id = e.channel_id
+   AND (s.upstream_id = e.upstream_id OR s.upstream_id = ANY(e.candidates)
+        OR (s.state = 1 AND s.phone_index = e.phone_index AND s.sent_at < e.came_at + interval '1 second'))
    AND e.channel_id = ANY($1::int[])
 RETURNING e.channel_id, s.upstream_id, e.status, e.cause, e.code, e.at
 """

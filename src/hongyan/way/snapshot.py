@@ -259,7 +259,9 @@ def _overrides(rows: Sequence[db.Row]) -> Overrides | None:
     if not rows:
         return None
     prefixes = {
-        row["prefix"]: Override(operator=row["operator"] or None, province=row["province"] or None)
+        "+" + row["prefix"].removeprefix("+"): Override(
+            operator=row["operator"] or None, province=row["province"] or None
+        )
         for row in rows
     }
     return Overrides({}, prefixes)

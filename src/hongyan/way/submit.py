@@ -1,6 +1,6 @@
 """Claim what is due, pace it, hand each part to its channel, keep the answers: the gateway.
 
-Writes: outbox (owner, leaving), gateway, session_lease, dialect. Entry point: Gateway.
+Writes: outbox (owner, leaving), submitted (asked_at), gateway, session_lease, dialect. Entry point: Gateway.
 Messages wait in lanes by purpose, in each lane by tenant (shared by weight) and by what they want of a route, so
 that nobody waits behind a message that only another channel could carry. What upstreams answer goes to the
 ticker (report.py) and is forgotten here only when it is stored there.
@@ -11,7 +11,7 @@ recovery, schedules and backlog. Promotional messages are committed as leaving b
 import asyncio
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
@@ -37,7 +37,7 @@ from hongyan.vault import Vault
 from hongyan.vocab import phone, text
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId
+from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId, accepted_at_s
 from hongyan.way import guard, report, route
 from hongyan.way.decision import Decisions
 from hongyan.way.handover import Handed
@@ -45,7 +45,7 @@ from hongyan.way.line import PROMOTIONAL, Line
 from hongyan.way.measure import Counters
 from hongyan.way.notify import Owed
 from hongyan.way.report import Acked, Dropped, Gone, Heard, Maybe, Outlet, Ticker
-from hongyan.way.snapshot import ChannelRow, Keeper, Snapshot, Tenant
+from hongyan.way.snapshot import ChannelRow, Keeper, Snapshot
 
 log = structlog.get_logger()
 
@@ -67,6 +67,7 @@ class Flight:
     """A message in memory, from its arrival here until its last answer is stored."""
 
     __slots__ = (
+        "asked_s",
         "careful",
         "channel_id",
         "decision",
@@ -76,6 +77,7 @@ class Flight:
         "order",
         "stream",
         "total",
+        "unfit",
         "why",
     )
 
@@ -83,11 +85,13 @@ class Flight:
         self.handed = handed
         self.order = order
         self.careful = handed.lane == PROMOTIONAL or not handed.resend  # never twice
+        self.asked_s = 0.0  # when its rules were asked again; 0: not since it was accepted
         self.stream: _Stream
         self.channel_id = ChannelId(0)
         self.decision = 0
         self.left_open = 0  # parts under way, without an answer
         self.total = 0  # parts put on the line
+        self.unfit = False  # some channel would cut it into more parts than were promised
         self.declined: list[Any] = []  # slots of declined parts
         self.why: Declined | None = None
 
@@ -97,7 +101,7 @@ class _Stream:
 
     __slots__ = ("avoid", "decisions", "flights", "ranking", "version", "want")
 
-    def __init__(self, want: route.Want, avoid: int) -> None:
+    def __init__(self, want: route.Want, avoid: frozenset[ChannelId]) -> None:
         self.want = want
         self.avoid = avoid
         self.flights: deque[Flight] = deque()
@@ -107,12 +111,13 @@ class _Stream:
 
 
 class _Tenant:
-    """A tenant's streams in one lane."""
+    """A tenant's streams in one lane. Its turn may last over many pumps: rooms come one slot at a time."""
 
-    __slots__ = ("streams", "weight")
+    __slots__ = ("left", "streams", "weight")
 
     def __init__(self, weight: int) -> None:
         self.weight = weight
+        self.left = QUANTUM * weight  # of its turn
         self.streams: dict[tuple[Any, ...], _Stream] = {}
 
 
@@ -209,22 +214,28 @@ class Gateway:
         self._order += 1
         flight = Flight(handed, self._order)
         self._mine[handed.id] = flight
+        avoid = frozenset({ChannelId(handed.avoid_channel)}) if handed.avoid_channel else frozenset()
+        self._stream_for(flight, avoid).flights.append(flight)
+
+    def _stream_for(self, flight: Flight, avoid: frozenset[ChannelId]) -> _Stream:
+        """Find or make the stream of messages that want the same; the caller adds this one to it."""
+        handed = flight.handed
         lane = self._lanes[handed.lane]
         tenant_id = TenantId(handed.tenant_id)
         tenant = lane.get(tenant_id)
         if tenant is None:
             known = self._keeper.current.tenants.get(tenant_id)
             tenant = lane[tenant_id] = _Tenant(known.weight if known else 1)
-        key = (handed.country, handed.operator, handed.sandbox, handed.avoid_channel)
+        key = (handed.country, handed.operator, handed.sandbox, avoid)
         stream = tenant.streams.get(key)
         if stream is None:
             want = route.Want(
                 tenant_id, handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox
             )
-            stream = tenant.streams[key] = _Stream(want, handed.avoid_channel)
+            stream = tenant.streams[key] = _Stream(want, avoid)
         flight.stream = stream
-        stream.flights.append(flight)
         self._waiting[handed.lane] += 1
+        return stream
 
     # ---- out
 
@@ -259,25 +270,24 @@ class Gateway:
             still = []
             for tenant_id, tenant in active:
                 if self._turn(tenant, lane, now_s):
+                    tenants[tenant_id] = tenants.pop(tenant_id)  # who has had a turn stands behind the others
                     still.append((tenant_id, tenant))
                 elif not tenant.streams:
                     del tenants[tenant_id]
             active = still
-        if len(tenants) > 1:  # who came first last time comes last next time
-            first = next(iter(tenants))
-            tenants[first] = tenants.pop(first)
 
     def _turn(self, tenant: _Tenant, lane: int, now_s: float) -> bool:
-        """Give one tenant its turn; True if it may have another."""
-        left = QUANTUM * tenant.weight
+        """Let one tenant go on with its turn; True if that is used up."""
         for key, stream in list(tenant.streams.items()):
-            while stream.flights and left:
+            while stream.flights and tenant.left:
                 if not self._launch(stream, lane, now_s):
                     break
-                left -= 1
-            if not stream.flights:
-                del tenant.streams[key]
-            if not left:
+                tenant.left -= 1
+            del tenant.streams[key]
+            if stream.flights:
+                tenant.streams[key] = stream  # the others first next time
+            if not tenant.left:
+                tenant.left = QUANTUM * tenant.weight
                 return True
         return False
 
@@ -289,19 +299,24 @@ class Gateway:
             self._unqueue(stream, lane)
             self._drop(flight, Status.EXPIRED, Cause.NOT_SENT, "")
             return True
-        if self._stopped and (self._vault.phone_index(handed.number), handed.tenant_id) in self._stopped:
+        if self._stopped and self._said_stop(flight):
             self._unqueue(stream, lane)
-            self._recheck.append(handed.id)
-            self._claim_wake.set()
+            self._ask_rules(flight)
             return True
         choice = self._choose(stream, lane, now_s)
         if choice is None:
             return self._nowhere_else(stream, flight, lane)
+        if lane == PROMOTIONAL and self._quiet_until(handed):  # it waited here longer than its hours lasted
+            self._unqueue(stream, lane)
+            self._ask_rules(flight)
+            return True
         assert choice.channel_id is not None
         line = self._lines[choice.channel_id]
         parcels = self._parcels(flight, line)
         if parcels is None:
-            return self._does_not_fit(stream, flight, line, lane)
+            self._unqueue(stream, lane)
+            self._does_not_fit(flight, line)
+            return True
         self._unqueue(stream, lane)
         flight.channel_id = choice.channel_id
         flight.decision = self._decision(stream, choice, handed.attempt)
@@ -315,6 +330,14 @@ class Gateway:
             line.put(parcels, lane)
         return True
 
+    def _said_stop(self, flight: Flight) -> bool:
+        """Whether its number said stop after the rules were last asked about it."""
+        handed = flight.handed
+        heard_s = self._stopped.get((self._vault.phone_index(handed.number), handed.tenant_id))
+        if heard_s is None:
+            return False
+        return heard_s >= (flight.asked_s or accepted_at_s(UUID(bytes=handed.id)))
+
     def _unqueue(self, stream: _Stream, lane: int) -> None:
         stream.flights.popleft()
         self._waiting[lane] -= 1
@@ -322,7 +345,8 @@ class Gateway:
     def _choose(self, stream: _Stream, lane: int, now_s: float) -> route.Choice | None:
         snapshot = self._keeper.current
         if stream.version != snapshot.version:
-            stream.ranking = route.candidates(stream.want, snapshot, stream.avoid)
+            ranking = route.candidates(stream.want, snapshot)
+            stream.ranking = [c for c in ranking if c.channel_id not in stream.avoid]
             stream.version = snapshot.version
             stream.decisions.clear()
         want = stream.want
@@ -331,29 +355,34 @@ class Gateway:
             line = self._lines.get(candidate.channel_id)
             if line is not None:
                 health = line.health_of(want.country, want.operator)
-                states[candidate.channel_id] = route.State(
-                    line.up, line.up and line.room(lane, now_s) > 0, health
-                )
+                up = line.up and not line.resting(now_s)
+                states[candidate.channel_id] = route.State(up, up and line.room(lane, now_s) > 0, health)
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
         choice = route.choose(stream.ranking, states, chance, now_s)
         return choice if choice.channel_id is not None else None
 
     def _nowhere_else(self, stream: _Stream, flight: Flight, lane: int) -> bool:
-        """A second attempt with no other channel left ends as the first one did; everything else waits."""
+        """What fits no channel ends, a second attempt with no other one left ends as the first did; all else waits."""
         if stream.ranking or not stream.avoid:
             return False
         self._unqueue(stream, lane)
-        self._recheck.append(flight.handed.id)  # the row knows how the first attempt ended
-        self._claim_wake.set()
+        if flight.unfit:
+            left = flight.handed.attempt > 1
+            self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, "parts", left=left)
+            return True
+        self._ask_rules(flight)  # the row knows how the first attempt ended
         return True
 
-    def _does_not_fit(self, stream: _Stream, flight: Flight, line: Line, lane: int) -> bool:
-        """This channel would cut the text into another number of parts than was promised and charged."""
-        stream.ranking = [c for c in stream.ranking if c.channel_id != line.row.id]
-        if not stream.ranking:
-            self._unqueue(stream, lane)
-            self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, "parts")
-        return bool(stream.ranking) or True
+    def _ask_rules(self, flight: Flight) -> None:
+        """Load a message anew that was taken off its stream, and ask the rules about it."""
+        self._recheck.append(flight.handed.id)
+        self._claim_wake.set()
+
+    def _does_not_fit(self, flight: Flight, line: Line) -> None:
+        """This channel would cut the text into another number of parts than was promised and charged: not there."""
+        flight.unfit = True
+        stream = self._stream_for(flight, flight.stream.avoid | {line.row.id})
+        stream.flights.append(flight)
 
     def _parcels(self, flight: Flight, line: Line) -> list[Parcel] | None:
         handed = flight.handed
@@ -424,6 +453,11 @@ class Gateway:
 
     def _acked(self, flight: Flight, line: Line, answer: Answer, ack: Ack) -> None:
         handed, parcel = flight.handed, answer.parcel
+        if (
+            not ack.upstream_id
+        ):  # taken, but no report can name it; one that names the number may still settle it
+            self._wait_unsure(flight, line, answer)
+            return
         self.ticker.acked(
             Acked(
                 channel_id=line.row.id, upstream_id=ack.upstream_id,
@@ -452,35 +486,34 @@ class Gateway:
         )  # fmt: skip
 
     def _did_not_leave(self, flight: Flight, line: Line, answer: Answer) -> None:
-        """It may go by another channel, unless other parts of it have gone by this one."""
+        """It may go by another channel, unless other parts of it have gone by this one; the line rests a moment."""
         line.channel.stored((answer.slot,))
-        if flight.total > 1:
-            line.again(answer.parcel)
-            return
-        self._back(flight, line)
+        line.rest(time.monotonic())
+        line.again(answer.parcel)
+        if line.holds(flight) == flight.total:
+            line.take_out(flight)
+            self._back(flight, line)
 
     def _back(self, flight: Flight, line: Line) -> None:
         """Put a message back at the head of its stream, to be routed anew."""
-        lane = flight.handed.lane
-        if lane == PROMOTIONAL:
-            line.open_promotional -= 1
-        tenant = self._lanes[lane].setdefault(flight.stream.want.tenant_id, _Tenant(1))
-        stream = flight.stream
-        key = (stream.want.country, stream.want.operator, stream.want.sandbox, stream.avoid)
-        flight.stream = tenant.streams.setdefault(key, stream)
-        flight.stream.flights.appendleft(flight)
-        self._waiting[lane] += 1
+        if flight.handed.lane == PROMOTIONAL:
+            line.open_promotional -= flight.total
+        self._stream_for(flight, flight.stream.avoid).flights.appendleft(flight)
 
     def _unsure(self, flight: Flight, line: Line, answer: Answer) -> None:
         """It may have left. Codes, and notices that may, are sent again; the others wait for a report."""
+        if flight.careful:
+            self._wait_unsure(flight, line, answer)
+            return
+        line.channel.stored((answer.slot,))
+        if flight.total > 1:
+            line.again(answer.parcel)
+        else:
+            self._back(flight, line)
+
+    def _wait_unsure(self, flight: Flight, line: Line, answer: Answer) -> None:
         handed, parcel = flight.handed, answer.parcel
         line.channel.stored((answer.slot,))
-        if not flight.careful:
-            if flight.total > 1:
-                line.again(parcel)
-            else:
-                self._back(flight, line)
-            return
         self.ticker.maybe(
             Maybe(
                 channel_id=line.row.id, tenant_id=handed.tenant_id, message_id=handed.id, part_index=parcel.part_index,
@@ -520,11 +553,14 @@ class Gateway:
         self._pump_soon()
 
     def _reroute(self, line: Line) -> None:
-        for parcel in line.take_back():
-            flight: Flight = parcel.handle
-            if flight.total > 1:
+        """Route anew what waits for a line that went down, but messages of which parts have left there."""
+        parcels = line.take_back()
+        counts: Counter[Flight] = Counter(parcel.handle for parcel in parcels)
+        for parcel in parcels:
+            if counts[parcel.handle] < parcel.handle.total:
                 line.again(parcel)
-            else:
+        for flight in reversed(counts):  # the first of them ends up at the head
+            if counts[flight] == flight.total:
                 self._back(flight, line)
 
     # ---- what the ticker tells, after the commit
@@ -622,6 +658,8 @@ class Gateway:
 
     async def _lease(self) -> None:
         """Say that we live, share out each channel's sessions, and open, change or close lines accordingly."""
+        if self._closing:
+            return
         snapshot = self._keeper.current
         wanted = {channel.id: channel.sessions for channel in snapshot.channels.values()}
         async with self._database.transaction() as tx:
@@ -681,8 +719,8 @@ class Gateway:
         line.up = False
         self._reroute(line)
         await line.channel.close()
-        for parcel in line.take_back():  # parts of a long message that has begun to leave here
-            self._back(parcel.handle, line)
+        for flight in dict.fromkeys(parcel.handle for parcel in line.take_back()):
+            self._ask_rules(flight)  # of a long message that has begun to leave here; its acks are stored
         del self._lines[channel_id]
         self._slots.pop(channel_id, None)
         log.info("channel.closed", channel=line.row.name)
@@ -725,10 +763,11 @@ class Gateway:
 
     async def _look_again(self) -> None:
         """Load anew what was taken off its stream: somebody said stop, or no second channel is left."""
-        ids, self._recheck = self._recheck, []
-        for message_id in ids:
-            self._mine.pop(message_id, None)
-        if ids:
+        while self._recheck:
+            ids = self._recheck[: self._settings.claim_batch_max]
+            del self._recheck[: len(ids)]
+            for message_id in ids:
+                self._mine.pop(message_id, None)
             await self._load([db.Uuid(message_id) for message_id in ids])
 
     async def _sweep(self) -> None:
@@ -755,6 +794,7 @@ class Gateway:
 
     async def _load(self, message_ids: Sequence[UUID]) -> None:
         """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
+        asked_s = clock.now_s()
         rows = await self._database.fetch(LOAD_SQL, list(message_ids), self._number)
         snapshot = self._keeper.current
         waits: list[tuple[Any, float]] = []
@@ -762,7 +802,6 @@ class Gateway:
             if row["id"].bytes in self._mine:
                 continue
             handed = self._handed(row)
-            flight = None
             dropped = self._stop_reason(row, snapshot, handed)
             if dropped is not None:
                 self._hold(handed)
@@ -771,13 +810,12 @@ class Gateway:
                 self._hold(handed)
                 self._left_unsure(row, handed)
             else:
-                until_s = self._quiet_until(snapshot.tenants.get(TenantId(handed.tenant_id)), handed)
+                until_s = self._quiet_until(handed)
                 if until_s:
                     waits.append((row["id"], until_s))
                 else:
-                    flight = handed
-            if flight is not None:
-                self._enter(flight)
+                    self._enter(handed)
+                    self._mine[handed.id].asked_s = asked_s
         if waits:
             await self._database.execute(WAIT_SQL, [i for i, _ in waits], [s for _, s in waits])
         self._pump_soon()
@@ -828,7 +866,9 @@ class Gateway:
             for c in route.candidates(want, snapshot, handed.avoid_channel)
         )
 
-    def _quiet_until(self, tenant: Tenant | None, handed: Handed) -> float:
+    def _quiet_until(self, handed: Handed) -> float:
+        """Return when a promotion may leave, in Unix seconds; 0: now."""
+        tenant = self._keeper.current.tenants.get(TenantId(handed.tenant_id))
         if handed.lane != PROMOTIONAL or tenant is None:
             return 0.0
         now_s = clock.now_s()
@@ -930,7 +970,7 @@ class Gateway:
             self._stopped.pop(next(iter(self._stopped)))
         tenants = [int(tenant)] if int(tenant) else list(self._keeper.current.tenants)
         for tenant_id in tenants:
-            self._stopped[bytes.fromhex(index), tenant_id] = time.monotonic()
+            self._stopped[bytes.fromhex(index), tenant_id] = clock.now_s()
 
     def hear_queued(self, _payload: str = "") -> None:
         self._claim_wake.set()
@@ -950,7 +990,17 @@ class Gateway:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("gateway.stopped_early", left=len(self._mine))
-        await self._database.execute(HAND_BACK_SQL, self._number)
+        waiting = [
+            db.Uuid(flight.handed.id)
+            for lane in self._lanes
+            for tenant in lane.values()
+            for stream in tenant.streams.values()
+            for flight in stream.flights
+        ]
+        async with self._database.transaction() as tx:
+            await tx.execute(HAND_BACK_SQL, self._number, waiting)
+            await tx.execute("DELETE FROM session_lease WHERE gateway = $1", self._number)
+            await tx.execute("DELETE FROM gateway WHERE id = $1", self._number)
         log.info("gateway.closed")
 
 
@@ -960,7 +1010,7 @@ async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -
         row = await tx.fetchrow(CANCEL_SQL, tenant_id, message_id)
         if row is None:
             raise Refusal(Code.REQUEST_NOT_FOUND)
-        if row["status"] or row["owner"] != 0:
+        if row["status"] or row["owner"] != 0 or row["left"]:
             raise Refusal(Code.REQUEST_TOO_LATE)
         dropped = Dropped(
             tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
@@ -968,9 +1018,13 @@ async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -
         await report.drop(tx, [dropped], 0, [])
 
 
+# What a dead gateway has left may have left already: a part, or all of a promotion; so has every first attempt.
 CANCEL_SQL: LiteralString = """
-SELECT m.status, m.part_count, o.owner
-  FROM message m LEFT JOIN (SELECT tenant_id, id, owner FROM outbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE) o
+SELECT m.status, m.part_count, o.owner,
+       m.attempt > 1 OR o.leaving_at IS NOT NULL OR m.pending < m.part_count
+       OR EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id) AS left
+  FROM message m
+  LEFT JOIN (SELECT tenant_id, id, owner, leaving_at FROM outbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE) o
     ON o.tenant_id = m.tenant_id AND o.id = m.id
  WHERE m.tenant_id = $1 AND m.id = $2
 """
@@ -1070,5 +1124,9 @@ UPDATE submitted s SET asked_at = now()
 RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.extension
 """
 
-# What may have left stays ours, marked, so that the next life of this gateway treats it as unsure.
-HAND_BACK_SQL: LiteralString = "UPDATE outbox SET owner = 0 WHERE owner = $1 AND leaving_at IS NULL"
+# What may have left stays ours, marked, so that the next life of this gateway treats it as unsure. What waits in
+# memory has certainly not, even if it was committed as leaving before an upstream could not take it.
+HAND_BACK_SQL: LiteralString = """
+UPDATE outbox SET owner = 0, leaving_channel = 0, leaving_at = NULL
+ WHERE owner = $1 AND (leaving_at IS NULL OR id = ANY($2::uuid[]))
+"""
