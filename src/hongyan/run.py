@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -206,6 +206,8 @@ class _Process:
         payer = Payer(self._database, self._keeper, self._vault, self._settings, egress, self._settle)
         self._payer, self._paying = payer, tasks.create_task(payer.run())
         heard[OWED_TOPIC] = lambda _payload: payer.wake()
+        text = "Notices and their POSTs by what became of them."
+        self._counters.counts("notices", text, lambda: asdict(payer.counts), label="outcome")
         return [prune.run(self._database, self._settings), self._keep_forgetting()]
 
     def _settle(self, ids: Sequence[int]) -> None:
@@ -251,7 +253,6 @@ class _Process:
             owe,
         )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
-        heard[submit.QUEUED_TOPIC] = gateway.hear_queued
         gauge = self._counters.gauge
         gauge(
             "gateway_waiting_messages",
@@ -278,6 +279,8 @@ class _Process:
             self._database, self._keeper, self._vault, self._settings, self._counters, owner_for, hand
         )
         door = Door(self._settings, self._keeper, self._database, self._vault, acceptor)
+        text = "Requests and messages refused, by public code."
+        self._counters.counts("door_refusals", text, lambda: door.refusals, label="code")
         server = self._server = http.Server(http.serve_config(door, http.build(door, self._counters.render)))
         self._serving = tasks.create_task(server.serve(sockets=self._sockets))
 

@@ -205,7 +205,7 @@ def busy() -> Counters:
     counters.parked(2)
     counters.arrived(1)
     counters.stopped(1)
-    counters.noticed("paid", 9)
+    counters.counts("notices", "Notices.", lambda: {"paid": 9}, label="outcome")
     counters.gauge("queue_messages", "Waiting in memory.", lambda: 42)
     counters.gauge(
         "channel_up", "Whether a session is logged in.", lambda: {'east "1"\n': 1, "tel 13800138000": 0}

@@ -318,6 +318,12 @@ class _Gauge(msgspec.Struct, frozen=True):
     label: str
 
 
+class _Counts(msgspec.Struct, frozen=True):
+    help: str
+    read: Callable[[], Mapping[str, float]]
+    label: str
+
+
 class _Work:
     """Rounds of one kind of work: how many, how long, and what they carried."""
 
@@ -344,12 +350,12 @@ class Counters(Collector):
         self._parked = 0
         self._arrived = 0
         self._stops = 0
-        self._notices: Counter[str] = Counter()
         self._commits = _Work()
         self._ticks = _Work()
         self._latency = [0] * (len(LATENCY_BUCKETS_MS) + 1)
         self._latency_s = 0.0
         self._gauges: dict[str, _Gauge] = {}
+        self._counts: dict[str, _Counts] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -405,10 +411,6 @@ class Counters(Collector):
         """Count opt-outs."""
         self._stops += persons
 
-    def noticed(self, outcome: str, notices: int = 1) -> None:
-        """Count notices by what became of the POST: paid, failed, given_up."""
-        self._notices[outcome] += notices
-
     # The slow path: somebody asks.
 
     def gauge(self, name: str, text: str, read: Callable[[], Reading], *, label: str = "channel") -> None:
@@ -417,6 +419,10 @@ class Counters(Collector):
         `name` without prefix, its unit last, as in queue_messages. A later one of the same name replaces.
         """
         self._gauges[name] = _Gauge(text, read, label)
+
+    def counts(self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, label: str) -> None:
+        """Register what another room counts itself, by label; its numbers only ever rise."""
+        self._counts[name] = _Counts(text, read, label)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text exposition format (version 0.0.4)."""
@@ -435,11 +441,12 @@ class Counters(Collector):
         )
         yield _count("inbound_parts", "Parts of texts that people sent.", self._arrived)
         yield _count("opt_outs", "People who said stop.", self._stops)
-        yield _counts("posted_notices", "Notices by what became of their POST.", "outcome", self._notices)
         yield from _work("accept_commit", "Commits of accepted messages.", self._commits)
         yield from _work("tick", "Commits of acks, reports and paid notices.", self._ticks)
         for name, gauge in self._gauges.items():
             yield _gauge(name, gauge)
+        for name, tally in self._counts.items():
+            yield _counts(name, tally.help, tally.label, tally.read())
 
     def _collect_finals(self) -> Metric:
         family = CounterMetricFamily(

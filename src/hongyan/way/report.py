@@ -338,6 +338,8 @@ class Ticker:
         latency_s = row["latency_ms"] / 1000
         self._outlet.settled(row["channel_id"], row["country"], row["operator"], status, cause, latency_s)
         self._counters.final(status, cause)
+        if status is Status.DELIVERED:
+            self._counters.delivered_after(latency_s)
 
     def _next_form(self, heard: Heard) -> None:
         if heard.form < len(heard.report.candidates):

@@ -60,7 +60,7 @@ SWEPT_KEEP_S = 60.0
 STOPPED_MAX = 100_000
 ASK_GAP_S = 1.0
 ASKS_PER_GAP = 5
-STOPPED_TOPIC, QUEUED_TOPIC, CONTROL_TOPIC = "stopped", "queued", "control"
+STOPPED_TOPIC = "stopped"
 
 
 class Flight:
@@ -327,7 +327,7 @@ class Gateway:
             line.reserved += len(parcels)
             self._leaving.append((flight, line, parcels))
         else:
-            line.put(parcels, lane)
+            self._put(line, parcels, lane)
         return True
 
     def _said_stop(self, flight: Flight) -> bool:
@@ -337,6 +337,10 @@ class Gateway:
         if heard_s is None:
             return False
         return heard_s >= (flight.asked_s or accepted_at_s(UUID(bytes=handed.id)))
+
+    def _put(self, line: Line, parcels: Sequence[Parcel], lane: int) -> None:
+        line.put(parcels, lane)
+        self._counters.submitted(len(parcels))
 
     def _unqueue(self, stream: _Stream, lane: int) -> None:
         stream.flights.popleft()
@@ -914,7 +918,7 @@ class Gateway:
                     await asyncio.sleep(report.RECONNECT_S)
             for flight, line, parcels in leaving:
                 line.reserved -= len(parcels)
-                line.put(parcels, flight.handed.lane)
+                self._put(line, parcels, flight.handed.lane)
             self._pump_soon()
 
     # ---- dialects and questions
@@ -972,7 +976,8 @@ class Gateway:
         for tenant_id in tenants:
             self._stopped[bytes.fromhex(index), tenant_id] = clock.now_s()
 
-    def hear_queued(self, _payload: str = "") -> None:
+    def look(self) -> None:
+        """Look for due rows at once, not only at the next turn."""
         self._claim_wake.set()
 
     async def close(self) -> None:
