@@ -22,7 +22,8 @@ Uuid = DriverUUID  # builds from 16 octets three times faster than uuid.UUID, an
 
 CheckViolation = asyncpg.CheckViolationError
 DataError = asyncpg.DataError  # a value PostgreSQL cannot hold, such as a NUL in a text
-# What a lost, starting or stopping server looks like: the statement may be tried again elsewhere in time.
+# What a lost, starting or stopping server looks like, or one that let somebody else go first: the statement may be
+# tried again elsewhere in time.
 Unavailable = (
     OSError,
     TimeoutError,
@@ -32,6 +33,7 @@ Unavailable = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
     asyncpg.DiskFullError,
     asyncpg.InternalClientError,
 )

@@ -406,12 +406,12 @@ class AddressError(Exception):
     """The door cannot listen where the settings say; the text says where and why."""
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(settings: Settings, *, shared: bool = True) -> socket.socket:
     """Open the door's socket; several doors of one machine share the port. Raises AddressError."""
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
     try:
         listening.bind((settings.http_host, settings.http_port))
     except OSError as error:
@@ -631,9 +631,8 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
     extra = {"simulator": ["simulate", f"--port={port}", f"--parent={os.getpid()}"]} if demo else {}
     tell = _say if demo else lambda line: log.info("supervisor.database", line=line)
     if "door" in settings.layout:
-        _listening(settings).close()  # before anything starts, rather than in a child again and again
+        await _demand_address(settings)  # before anything starts, rather than in a child again and again
     supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
-    await _demand_port(settings)
     async with supervisor.running():
         if demo:
             await _show(replace(settings, database_url=supervisor.dsn), port, stop)
@@ -642,22 +641,19 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
             _say("Stopping …")
 
 
-async def _demand_port(settings: Settings) -> None:
+async def _demand_address(settings: Settings) -> None:
     """Wait until nobody else listens where our doors will, for as long as a predecessor's may take to stop.
 
     Doors share their port, so two installs would each get a part of the other's requests, and no error.
-    Raises SettingsError.
+    Raises AddressError.
     """
     give_up_s = time.monotonic() + CHILD_STOP_S
     while True:
         try:
             _listening(settings, shared=False).close()
-        except OSError as error:
-            if time.monotonic() > give_up_s:
-                where = f"{settings.http_host}:{settings.http_port}"
-                raise SettingsError(
-                    f"nothing can listen on {where} ({error.strerror}): stop what does"
-                ) from error
+        except AddressError:
+            if time.monotonic() >= give_up_s:
+                raise
         else:
             return
         await asyncio.sleep(PARENT_GAP_S)

@@ -167,6 +167,26 @@ async def test_a_client_that_asks_first_is_told_to_continue(later: tuple[Served,
         assert (await client.reply()).json["data"]["reference"] == "b"
 
 
+@pytest.mark.parametrize("target", [ROUTE, f"{ROUTE}?", "/v1/reports/acknowledge"])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_wish_for_another_protocol_costs_no_body(
+    door: Served, key_id: str, target: str, apart: bool
+) -> None:
+    fields = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"}
+    body = {"cursor": "none"} if target.endswith("acknowledge") else {"to": make.NUMBER}
+    octets = request("POST", target, body, {"Authorization": basic(key_id)} | fields)
+    async with line(door.port) as client:
+        for _ in range(2):
+            if apart:
+                head, _, rest = octets.partition(b"\r\n\r\n")
+                await client.write(head + b"\r\n\r\n")
+                await client.write(rest)
+            else:
+                await client.write(octets + octets)
+                assert (await client.reply()).code == "OK"
+            assert (await client.reply()).code == "OK"
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_a_client_that_wants_the_connection_closed_gets_that(
     door: Served, key_id: str, version: str

@@ -13,10 +13,20 @@ import make
 from hongyan.vault import Secret
 from hongyan.vocab import phone, wording
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import AppId, Purpose, TenantId
+from hongyan.vocab.message import AppId, ChannelId, Purpose, TenantId
 from hongyan.way import guard
 from hongyan.way.guard import Draft
-from hongyan.way.snapshot import LIMITS_DEFAULT, Key, Limits, Signature, Snapshot, Template, Tenant
+from hongyan.way.snapshot import (
+    LIMITS_DEFAULT,
+    ChannelRow,
+    Key,
+    Limits,
+    RouteRule,
+    Signature,
+    Snapshot,
+    Template,
+    Tenant,
+)
 
 NOON_S: Final = datetime(2026, 3, 4, 12, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
 NIGHT_S: Final = datetime(2026, 3, 4, 23, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
@@ -39,6 +49,11 @@ def template(code: str, body: str = "到了 ${word}", **fields: Any) -> Template
     return Template(code=code, **(values | fields))
 
 
+CHANNELS: Final = {
+    ChannelId(number): ChannelRow(ChannelId(number), kind, kind, Secret(b"{}"), False, 0, 1, "1069", False, 0)
+    for number, kind in enumerate(("smpp", "loopback"), 1)
+}
+RULES: Final = tuple(RouteRule(number, 1, number, 1, None, None, None, None) for number in CHANNELS)
 TEMPLATES: Final = (
     template("good"),
     template("unapproved", approved=False),
@@ -88,13 +103,15 @@ def key(owner: Tenant | None = None, **fields: Any) -> Key:
     return Key(**(values | fields))
 
 
-def snapshot(prices: Mapping[tuple[int, str, str, int], int] | None = None) -> Snapshot:
+def snapshot(
+    prices: Mapping[tuple[int, str, str, int], int] | None = None, *, routed: bool = True
+) -> Snapshot:
     return Snapshot(
         version=1,
         tenants={},
         keys={},
-        channels={},
-        rules=(),
+        channels=CHANNELS,
+        rules=RULES if routed else (),
         prices={(0, "*", "*", -1): 45_000} if prices is None else prices,
         webhooks={},
         overrides=phone.Overrides({}, {}),
@@ -392,6 +409,12 @@ def test_after_the_wait_that_was_told_the_limit_is_free(
         Code.LIMIT_DAY: (86_400, day),
     }[refused.code]
     assert sum(one >> 32 > later_s - window_s for one in hits) < most
+
+
+def test_what_no_configured_channel_could_ever_carry_is_refused() -> None:
+    with pytest.raises(Refusal) as raised:
+        check(draft(), snapshot=snapshot(routed=False))
+    assert raised.value.code is Code.ROUTE_NONE
 
 
 def test_the_trace_names_every_rule_that_spoke() -> None:

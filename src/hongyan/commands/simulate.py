@@ -32,6 +32,7 @@ def simulate(
     every_s: Annotated[float, typer.Option(min=0.1, help="How often counts are printed.")] = 10.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no counts.")] = False,
     options: Annotated[bool, typer.Option("--options", help="List every key and what it does.")] = False,
+    parent: Annotated[int, typer.Option(min=0, hidden=True, help="End with this process.")] = 0,
 ) -> None:
     """Be an operator to practise on: any account may bind, Ctrl-C ends it."""
     from hongyan.simulator import behaviour as knobs
@@ -45,6 +46,7 @@ def simulate(
     rules = [knobs.Rule.read(words) for words in number or []]
 
     async def run() -> None:
+        from hongyan.run import outlived
         from hongyan.simulator.server import serve
 
         stop = asyncio.Event()
@@ -56,8 +58,10 @@ def simulate(
                 serve(wanted, rules, host=host, port=port, seed=seed, lines=lines, every_s=every_s, tell=tell)
             )
             serving.add_done_callback(lambda _: stop.set())
+            watching = tasks.create_task(outlived(parent, stop))
             frame.say(f"an operator listens on {host}:{port} (SMPP)")
             await stop.wait()
+            watching.cancel()
             serving.cancel()
 
     try:

@@ -1,13 +1,16 @@
-"""Every public code with the words of other vendors for it; docs/api/codes.md is printed from here.
+"""Every public code and status with the words of other vendors for it; docs/api/codes.md is printed from here.
 
 `python -m hongyan.doors.codes > docs/api/codes.md` prints it. Entry points: page(), VENDORS.
 """
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from hongyan.vocab.cause import Cause
 from hongyan.vocab.errors import Code
+from hongyan.vocab.message import Status
 
 
 class Vendors(NamedTuple):
@@ -104,6 +107,24 @@ VENDORS: Final[Mapping[Code, Vendors]] = {
     Code.SYSTEM_BUSY: Vendors("isp.SYSTEM_ERROR", "InternalError.UnknownError", "20500"),
 }
 
+# Ours → what Aliyun, Tencent, Twilio and CMPP's Stat say for it.
+STATUSES: Final[Mapping[Status, tuple[str, str, str, str]]] = {
+    Status.ACCEPTED: ("1", "", "accepted, queued", ""),
+    Status.HELD: ("", "", "", ""),
+    Status.SUBMITTED: ("1", "", "sending, sent", ""),
+    Status.DELIVERED: ("3 DELIVERED", "SUCCESS DELIVRD", "delivered", "DELIVRD"),
+    Status.UNDELIVERED: (
+        "2 MOBILE_NOT_ON_SERVICE, CONTENT_KEYWORD, MOBILE_IN_BLACK …",
+        "FAIL, with the operator's code",
+        "undelivered 30003, 30004, 30005, 30007",
+        "UNDELIV, REJECTD, MK:*, MN:*",
+    ),
+    Status.EXPIRED: ("2 EXPIRED", "FAIL EXPIRED", "undelivered 30036", "EXPIRED, MI:*"),
+    Status.UNKNOWN: ("1", "", "sent", "UNKNOWN"),
+    Status.REFUSED: ("2 isv.*", "any Code but Ok", "failed", ""),
+    Status.CANCELLED: ("", "", "canceled", "DELETED"),
+}
+
 _HEAD: Final = """# Codes
 
 Printed from `vocab/errors.py` and `doors/codes.py`. Do not edit:
@@ -117,15 +138,43 @@ vendors call the same thing, for those who move.
 """
 
 
+_STATUS_HEAD: Final = """
+## Statuses
+
+What messages become, and how others say it. An upstream's own code always stands beside ours, in `upstream_code`.
+
+| status | Aliyun | Tencent | Twilio | CMPP |
+|---|---|---|---|---|
+"""
+
+_CAUSE_HEAD: Final = """
+## Causes
+
+Why a message did not arrive; `none` where it did, or may yet. What an operator's code usually means stands in
+`src/hongyan/vocab/carrier_codes.tsv`; a channel's settings may overrule it.
+
+"""
+
+
 def page() -> str:
-    """Return the table of all codes as Markdown."""
+    """Return all codes, statuses and causes as Markdown."""
     rows = []
     for code in sorted(Code, key=lambda code: code.value.number):
         row = code.value
         others = (f"`{name}`" if name else "–" for name in VENDORS.get(code, Vendors()))
         cells = (str(row.number), f"`{row.name}`", str(row.http_status), row.en, row.zh, *others)
         rows.append(f"| {' | '.join(cells)} |\n")
-    return _HEAD + "".join(rows)
+    return (
+        _HEAD + "".join(rows) + _STATUS_HEAD + "".join(map(_status_row, STATUSES)) + _CAUSE_HEAD + _causes()
+    )
+
+
+def _status_row(status: Status) -> str:
+    return f"| `{status}` | {' | '.join(word or '–' for word in STATUSES[status])} |\n"
+
+
+def _causes() -> str:
+    return textwrap.fill(", ".join(f"`{cause}`" for cause in Cause), 120) + "\n"
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ class _Phase(IntEnum):
     HOT = 2  # the body of a hot request
     APP = 3  # the body of another
     SKIP = 4  # a request that is answered already, or comes after the last one
+    AGAIN = 5  # a head that wishes for another protocol: it is read again without that wish
 
 
 class _HotSlot:
@@ -168,8 +169,11 @@ class HotProtocol(HttpToolsProtocol):
         except httptools.HttpParserCallbackError as error:
             log.exception("door.parser_failed", cause=repr(error.__context__))
             self._refuse(Refusal(Code.SYSTEM_ERROR))
-        except httptools.HttpParserUpgrade:
-            self._deaf = True  # the request itself is answered as it stands
+        except httptools.HttpParserUpgrade as stopped:
+            if self._phase is _Phase.AGAIN:
+                self._read_again(data[stopped.args[0] :])
+            else:
+                self._deaf = True  # CONNECT, which is refused already
         except httptools.HttpParserError:
             self._refuse(Refusal(Code.REQUEST_INVALID_PARAMETER, reason="this is not HTTP/1.1"))
         else:
@@ -177,6 +181,17 @@ class HotProtocol(HttpToolsProtocol):
                 self._phase is not _Phase.IDLE and self.headers is headers
             ):  # the request of the last octets too
                 self._count(len(data))
+
+    def _read_again(self, rest: bytes) -> None:
+        """Ignore the wish for another protocol, as a server may (RFC 9110 §7.8).
+
+        httptools would end there and lose the body. Java's HttpClient wishes for h2c with every first request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b: %b\r\n" % header for header in self.headers if header[0].lower() != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
     def _count(self, octets: int) -> None:
         """Bound what one request may make us keep, whatever its parts are called."""
@@ -286,9 +301,11 @@ class HotProtocol(HttpToolsProtocol):
         if self._phase is _Phase.SKIP:
             return
         parser = self.parser
-        upgrade = parser.should_upgrade()  # which we never do: HTTP/1.1 goes on, but httptools stops reading
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0" and not upgrade
-        if self.url in HOT and parser.get_method() == b"POST" and not upgrade:
+        if parser.should_upgrade() and parser.get_method() != b"CONNECT":
+            self._phase = _Phase.AGAIN
+            return
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        if self.url in HOT and parser.get_method() == b"POST":
             self._begin_hot(keep_alive=keep_alive)
         else:
             self._begin_app(keep_alive=keep_alive)
@@ -353,6 +370,8 @@ class HotProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._phase is _Phase.AGAIN:
+            return
         phase, self._phase = self._phase, _Phase.IDLE
         if phase is _Phase.HOT:
             self._ask()

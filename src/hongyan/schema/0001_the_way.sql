@@ -5,7 +5,7 @@
 
 -- ─── control ──────────────────────────────────────────────────────────────────────────────────────────
 
--- vault: data keys, wrapped by the master key, which never enters the database.
+-- control.data_keys: wrapped by the master key, which never enters the database.
 CREATE TABLE vault_key (
     name       text PRIMARY KEY,              -- 'index' (MAC of numbers), 'secrets', 'tenant:<id>'
     wrapped    bytea NOT NULL,                -- AES-256-GCM: nonce, ciphertext, tag; AAD = name

@@ -18,6 +18,7 @@ from hongyan.settings import Settings
 from hongyan.vocab import phone, text
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
+from hongyan.way import route
 from hongyan.way.snapshot import Key, Limits, Signature, Snapshot, Template, Tenant
 
 EXTENSION_DIGITS_MAX = 12
@@ -94,6 +95,9 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     price = snapshot.part_price_micro(tenant.id, place.country, place.operator, wording.purpose)
     if price is None:
         raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country=number.country, reason="no price is set")
+    want = route.Want(tenant.id, place.country, place.operator, wording.purpose, key.sandbox)
+    if not route.exists(want, snapshot):
+        raise Refusal(Code.ROUTE_NONE, country=place.country, operator=place.operator)
     validity_s, due_at_s = _times(draft, settings, now_s)
     rules: tuple[str, ...] = _RULES
     if wording.purpose is Purpose.PROMOTIONAL:
@@ -130,6 +134,7 @@ _RULES = (
     "wording",
     "length",
     "price",
+    "route",
     "validity",
     "suppression",
     "frequency",

@@ -1,6 +1,6 @@
 """Owe each app its notices and pay them: gather, sign, POST, back off, pause; or give them out to be pulled.
 
-Writes: nothing itself; owing writes notice and webhook_health for it.
+Writes nothing itself; owing writes notice and webhook_health for it.
 Entry points: Payer.owe() and Payer.run(); pull(), acknowledge(), give_up().
 
 The table has everything that is owed; memory is only the short way to it. A row in memory is leased, and

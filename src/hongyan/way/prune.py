@@ -146,7 +146,7 @@ WITH lost AS (
     SELECT m.tenant_id, m.id, least(l.parts, m.pending) AS parts, l.channel_id, m.price_micro - m.refund_micro AS paid_micro,
            t.charge_on = 'delivery' AS on_delivery,
            (CASE WHEN m.pending > l.parts THEN 0 WHEN m.worst >= 3 THEN m.worst
-                 WHEN m.lost + least(l.parts, m.pending) > 0 THEN 2 ELSE 1 END)::smallint AS final
+                 WHEN m.lost + least(l.parts, m.pending) > 0 OR m.worst = 2 THEN 2 ELSE 1 END)::smallint AS final
       FROM lost l
       JOIN message m ON m.tenant_id = l.tenant_id AND m.id = l.id
       JOIN tenant t ON t.id = m.tenant_id

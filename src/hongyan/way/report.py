@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 RETRY_LEFT_S = 5  # less validity than this is not worth another channel
 RECONNECT_S = 0.2
+WORD_CHARACTERS_MAX = 200  # of an id or code: ids have 64 at most in every protocol, so this is garbage
 FEW = 20  # below so many acks and reports the gap is the idle one
 
 
@@ -93,6 +94,7 @@ class Heard(NamedTuple):
     channel_id: ChannelId
     report: Report
     form: int = 0
+    parked_as: str = ""  # it stands in early_report under this id, until it has settled something
 
     @property
     def upstream_id(self) -> str:
@@ -140,6 +142,8 @@ class Ticker:
         self._dropped: deque[Dropped] = deque()
         self._maybe: deque[Maybe] = deque()
         self._stray: deque[Heard] = deque()
+        self._settled_early: deque[tuple[ChannelId, str]] = deque()  # rows of early_report that have served
+        self._ticking = False
         self._wake = asyncio.Event()
 
     # ---- in: what the gateway and the clerk noticed
@@ -161,7 +165,13 @@ class Ticker:
         self._wake.set()
 
     def reported(self, channel_id: ChannelId, reports: Sequence[Report]) -> None:
-        self._reports.extend(Heard(channel_id, report) for report in reports)
+        self._reports.extend(Heard(channel_id, _storable(report)) for report in reports)
+        self._wake.set()
+
+    def reunited(self, found: Sequence[Heard]) -> None:
+        """Take reports that were parked; those in hand already are not taken twice."""
+        in_hand = {(heard.channel_id, heard.parked_as) for heard in self._reports} | set(self._settled_early)
+        self._reports.extend(h for h in found if (h.channel_id, h.parked_as) not in in_hand)
         self._wake.set()
 
     def paid(self, notice_ids: Sequence[int]) -> None:
@@ -172,13 +182,15 @@ class Ticker:
     def idle(self) -> bool:
         """Whether everything noticed so far is stored."""
         return not (
-            self._acks
+            self._ticking
+            or self._acks
             or self._gone
             or self._reports
             or self._paid
             or self._dropped
             or self._maybe
             or self._stray
+            or self._settled_early
         )
 
     # ---- the loop
@@ -192,6 +204,7 @@ class Ticker:
                     self._wake.clear()
                     await self._wake.wait()
                 await asyncio.sleep(self._gap_s())
+                self._ticking = True  # what a tick has in hand is in no queue
                 try:
                     await self._tick(await holder.connection())
                 except db.Unavailable as error:
@@ -203,6 +216,8 @@ class Ticker:
                     )
                     holder.drop()
                     await asyncio.sleep(RECONNECT_S)
+                finally:
+                    self._ticking = False
         finally:
             holder.drop()
 
@@ -211,14 +226,18 @@ class Ticker:
         return (self._settings.tick_gap_ms if busy else self._settings.tick_gap_idle_ms) / 1000
 
     async def _tick(self, tx: db.Tx) -> None:
+        if self._maybe:  # before their messages leave the outbox
+            await self._store_maybe(tx)
+        # Rows may only go after the acks of their messages' other parts, which were noticed before the drop was.
+        droppable = len(self._dropped) if len(self._acks) <= self._settings.tick_batch_max else 0
         if self._acks or self._gone or self._reports or self._paid:
             await self._main(tx)
-        if self._maybe:
-            await self._store_maybe(tx)
-        if self._dropped:
-            await self._store_dropped(tx)
+        if droppable:
+            await self._store_dropped(tx, droppable)
         if self._stray:
             await self._park(tx)
+        if self._settled_early:
+            await self._forget_early(tx)
 
     async def _main(self, tx: db.Tx) -> None:
         size = self._settings.tick_batch_max
@@ -310,7 +329,7 @@ class Ticker:
             elif what == _STRAY:
                 stray.add((row["channel_id"], row["code"]))
             elif what == _EARLY:
-                self._reports.append(Heard(ChannelId(row["channel_id"]), _early(row)))
+                self._reports.append(Heard(ChannelId(row["channel_id"]), _early(row), 0, row["code_id"]))
             else:
                 self._outlet.again()
         self._confirm(acks, reports, stray)
@@ -328,6 +347,8 @@ class Ticker:
                 self._next_form(heard)
                 continue
             self._outlet.paired(heard)
+            if heard.parked_as:
+                self._settled_early.append((heard.channel_id, heard.parked_as))
             if heard.report.slot is not None:
                 slots.setdefault(heard.channel_id, []).append(heard.report.slot)
         for channel_id, given in slots.items():
@@ -366,10 +387,8 @@ class Ticker:
         )
         _forget(self._maybe, parts)
 
-    async def _store_dropped(self, tx: db.Tx) -> None:
-        if self._acks:
-            return  # their messages' other parts may be among them; rows may only go after those
-        drops = _first(self._dropped, self._settings.tick_batch_max)
+    async def _store_dropped(self, tx: db.Tx, droppable: int) -> None:
+        drops = _first(self._dropped, min(droppable, self._settings.tick_batch_max))
         rows = await drop(tx, drops, self._shard, list(self._keeper.current.webhooks))
         _forget(self._dropped, drops)
         self._outlet.left([d.message_id for d in drops])
@@ -410,6 +429,12 @@ class Ticker:
         for channel_id, given in slots.items():
             self._outlet.stored(channel_id, given)
 
+    async def _forget_early(self, tx: db.Tx) -> None:
+        """Delete parked reports only now: had we died with one in hand, the next gateway would find it."""
+        served = _first(self._settled_early, self._settings.tick_batch_max)
+        await tx.execute(SERVED_SQL, [channel_id for channel_id, _ in served], [key for _, key in served])
+        _forget(self._settled_early, served)
+
     async def _unsure_of(self, tx: db.Tx, strays: Sequence[Heard]) -> Mapping[int, str]:
         named = [(n, s) for n, s in enumerate(strays) if s.report.number and s.report.final]
         if not named:
@@ -444,6 +469,17 @@ def _forget(queue: deque[T], stored: Sequence[T]) -> None:
         queue.popleft()
 
 
+def _storable(report: Report) -> Report:
+    """Take out of an upstream's words what no text of the database can hold, and cut them to a sensible length."""
+    words = (report.upstream_id, report.code, *report.candidates)
+    if all(word.isascii() and word.isprintable() and len(word) <= WORD_CHARACTERS_MAX for word in words):
+        return report
+    upstream_id, code, *candidates = (
+        word[:WORD_CHARACTERS_MAX].replace("\0", "").encode(errors="replace").decode() for word in words
+    )
+    return msgspec.structs.replace(report, upstream_id=upstream_id, code=code, candidates=tuple(candidates))
+
+
 def _owed(row: db.Row) -> Owed:
     return Owed(
         id=row["id"], tenant_id=row["tenant_id"], app_id=row["app_id"], kind=row["kind"], message_id=row["message_id"],
@@ -476,9 +512,9 @@ WITH ack AS (
            attempt = EXCLUDED.attempt, state = 0, sent_at = EXCLUDED.sent_at, acked_at = EXCLUDED.acked_at,
            cost_micro = EXCLUDED.cost_micro, decision = EXCLUDED.decision, upstream_raw = EXCLUDED.upstream_raw
 ), early AS (
-    DELETE FROM early_report e USING unnest($1::ack_row[]) AS a
-     WHERE e.channel_id = a.channel_id AND e.upstream_id = a.upstream_id
-    RETURNING e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
+    SELECT e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
+      FROM early_report e JOIN unnest($1::ack_row[]) AS a
+        ON e.channel_id = a.channel_id AND e.upstream_id = a.upstream_id
 ), gone AS (
     DELETE FROM outbox o USING unnest($2::int[], $3::uuid[]) AS g(tenant_id, id)
      WHERE o.tenant_id = g.tenant_id AND o.id = g.id
@@ -511,7 +547,8 @@ WITH ack AS (
            lost = m.lost - n.late,
            worst = CASE WHEN n.again THEN m.worst ELSE greatest(m.worst, n.worst) END,
            attempt = m.attempt + n.again::int,
-           cause = CASE WHEN n.worst >= m.worst OR n.again THEN n.cause ELSE m.cause END,
+           cause = CASE WHEN n.status = 2 AND n.worst < 2 THEN $10::smallint
+                        WHEN n.worst >= m.worst OR n.again THEN n.cause ELSE m.cause END,
            code = CASE WHEN n.worst >= m.worst OR n.again THEN n.code ELSE m.code END,
            status = n.status,
            refund_micro = m.refund_micro + n.refund_micro,
@@ -532,19 +569,20 @@ WITH ack AS (
          CROSS JOIN LATERAL (SELECT (CASE
                WHEN o.again OR o.pending > 0 THEN 0
                WHEN greatest(old.worst, p.worst) >= 3 THEN greatest(old.worst, p.worst)
-               WHEN old.lost - p.late > 0 THEN 2
+               WHEN old.lost - p.late > 0 OR greatest(old.worst, p.worst) = 2 THEN 2
                ELSE 1 END)::smallint AS status) f
       ) n
      WHERE m.tenant_id = n.tenant_id AND m.id = n.message_id AND m.status IN (0, 2)
     RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
               m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
               m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
+              m.status > 0 AND (n.late = 0 OR m.status <> 2) AS news, -- unknown that stays so is none
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
 ), owed AS (
     INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
     SELECT tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code, to_timestamp(at_ms / 1000.0),
            CASE WHEN app_id = ANY($7::int[]) THEN now() + interval '30 seconds' END
-      FROM moved WHERE status > 0
+      FROM moved WHERE news
     RETURNING id, tenant_id, app_id, kind, message_id, status, cause, code, at
 ), elsewhere AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
@@ -564,11 +602,11 @@ WITH ack AS (
     SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
            province, width_bucket(latency_ms, $9::bigint[]), $6, count(*), sum(part_count),
            sum(price_micro - refund_micro), sum(cost_micro)
-      FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+      FROM moved WHERE news GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     UNION ALL
     SELECT date_trunc('hour', accepted_at), tenant_id, 2, $10::smallint, purpose, template_id, channel_id, country, operator,
            province, 0, $6, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
-      FROM moved WHERE status > 0 AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+      FROM moved WHERE news AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
@@ -626,7 +664,7 @@ WITH dropped AS (
          CROSS JOIN LATERAL (SELECT (CASE
                WHEN old.pending - d.parts > 0 THEN 0
                WHEN greatest(old.worst, d.status) >= 3 THEN greatest(old.worst, d.status)
-               WHEN old.lost > 0 THEN 2 ELSE 1 END)::smallint AS final) f
+               WHEN old.lost > 0 OR old.worst = 2 THEN 2 ELSE 1 END)::smallint AS final) f
       ) n
      WHERE m.tenant_id = n.tenant_id AND m.id = n.id AND m.status = 0
     RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
@@ -699,20 +737,25 @@ SELECT n.number, s.upstream_id
 # ack is lost, the report is parked long before the wait for the ack is over and the part is known to be unsure: then
 # the number it names must do.
 REUNITE_SQL: LiteralString = """
-DELETE FROM early_report e USING submitted s
- WHERE s.channel_id = e.channel_id
+SELECT DISTINCT ON (e.channel_id, e.upstream_id) e.channel_id, e.upstream_id AS parked_as, s.upstream_id, e.status, e.cause,
+       e.code, e.at
+  FROM early_report e JOIN submitted s ON s.channel_id = e.channel_id
    AND (s.upstream_id = e.upstream_id OR s.upstream_id = ANY(e.candidates)
         OR (s.state = 1 AND s.phone_index = e.phone_index AND s.sent_at < e.came_at + interval '1 second'))
-   AND e.channel_id = ANY($1::int[])
-RETURNING e.channel_id, s.upstream_id, e.status, e.cause, e.code, e.at
+ WHERE e.channel_id = ANY($1::int[])
+ ORDER BY e.channel_id, e.upstream_id, s.state, s.sent_at
+"""
+SERVED_SQL: LiteralString = """
+DELETE FROM early_report e USING unnest($1::int[], $2::text[]) AS s(channel_id, upstream_id)
+ WHERE e.channel_id = s.channel_id AND e.upstream_id = s.upstream_id
 """
 
 
-async def reunite(tx: db.Tx, channel_ids: Sequence[ChannelId]) -> Sequence[tuple[ChannelId, Report]]:
-    """Take out parked reports whose ack has been stored since; the caller hands them to a ticker at once."""
+async def reunite(tx: db.Tx, channel_ids: Sequence[ChannelId]) -> Sequence[Heard]:
+    """Find parked reports whose ack has been stored since; they stay parked until a ticker has settled them."""
     rows = await tx.fetch(REUNITE_SQL, list(channel_ids))
     return [
-        (
+        Heard(
             ChannelId(row["channel_id"]),
             Report(
                 upstream_id=row["upstream_id"],
@@ -721,6 +764,7 @@ async def reunite(tx: db.Tx, channel_ids: Sequence[ChannelId]) -> Sequence[tuple
                 code=row["code"],
                 at_s=row["at"].timestamp(),
             ),
+            parked_as=row["parked_as"],
         )
         for row in rows
     ]

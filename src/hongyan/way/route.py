@@ -120,6 +120,15 @@ def candidates(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> Sequen
     return sorted(found.values(), key=lambda c: (c.priority, c.cost_micro, c.channel_id))
 
 
+def exists(want: Want, snapshot: Snapshot) -> bool:
+    """Tell whether any channel is configured that could ever carry it, however it fares just now."""
+    asked = (want.tenant_id, want.country, want.operator, want.purpose, want.sandbox)
+    found = snapshot.found_routes.get(asked)
+    if found is None:
+        found = snapshot.found_routes[asked] = bool(candidates(want, snapshot))
+    return found
+
+
 def choose(
     ranking: Sequence[Candidate], states: Mapping[ChannelId, State], chance: float, now_s: float
 ) -> Choice:

@@ -137,6 +137,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     templates: Mapping[int, Template]
     has_number_overrides: bool
     found_prices: dict[tuple[TenantId, str, str, Purpose], int | None] = {}  # what has been asked, answered
+    found_routes: dict[tuple[TenantId, str, str, Purpose, bool], bool] = {}  # the same; see route.exists()
 
     def part_price_micro(
         self, tenant_id: TenantId, country: str, operator: str, purpose: Purpose

@@ -793,8 +793,7 @@ class Gateway:
             log.info("gateway.swept", messages=len(orphans))
         async with self._database.transaction() as tx:
             found = await report.reunite(tx, list(self._lines))
-        for channel_id, one in found:
-            self.ticker.reported(channel_id, [one])
+        self.ticker.reunited(found)
 
     async def _load(self, message_ids: Sequence[UUID]) -> None:
         """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
