@@ -157,12 +157,15 @@ class _Process:
         await self._keeper.load()
         heard: dict[str, Callable[[str], None]] = {"control": self._keeper.stale}
         async with contextlib.AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
+            if "gateway" in roles:
+                await closing.enter_async_context(_only_gateway(self._database, self._settings, stop))
+                if stop.is_set():
+                    return  # it was never our turn, and what stands under our number is the predecessor's
             keep = [self._keeper.run()]
             if "clerk" in roles:
                 egress = await closing.enter_async_context(open_egress(self._settings))
                 keep += self._clerk(tasks, egress, heard)
             if "gateway" in roles:
-                await closing.enter_async_context(_only_gateway(self._database, self._settings))
                 keep += self._open_gateway(heard)
             if "door" in roles:
                 keep += self._door(tasks, with_gateway="gateway" in roles)
@@ -344,15 +347,20 @@ SELECT pg_try_advisory_lock($1, $2)
 
 
 @asynccontextmanager
-async def _only_gateway(database: db.Database, settings: Settings) -> AsyncIterator[None]:
+async def _only_gateway(
+    database: db.Database, settings: Settings, stop: asyncio.Event
+) -> AsyncIterator[None]:
     """Be the gateway of our number once a predecessor, which may still be stopping, has ended or fallen silent.
 
+    A stop ends the wait as well.
     Two of one number would send what the other has in hand. The lock ends with its connection, so with the process.
     """
     connection = await database.own_connection()
     try:
         values = (GATEWAY_LOCK, settings.gateway, settings.gateway_dead_s)
-        while not await connection.fetchval(TURN_SQL, *values, timeout=db.STATEMENT_WAIT_S):
+        while not stop.is_set() and not await connection.fetchval(
+            TURN_SQL, *values, timeout=db.STATEMENT_WAIT_S
+        ):
             log.info("gateway.waits_for_predecessor", gateway=settings.gateway)
             await asyncio.sleep(TURN_GAP_S)
         yield
@@ -481,8 +489,9 @@ class Supervisor:
         self._stopping = False
 
     def _plan(self, layout: str) -> list[_Child]:
-        """Number doors and gateways in the order they are named; those without a door get metrics ports in a row."""
-        counted = dict.fromkeys(ROLES, 0)
+        """Number doors and gateways as they are named, from the settings' number on; metrics ports of the doorless too."""
+        counted = {"door": self._settings.door - 1, "gateway": self._settings.gateway - 1, "clerk": 0}
+        first = {role: number + 1 for role, number in counted.items()}
         metrics_port = self._settings.metrics_port
         children = []
         for word in layout.split():
@@ -498,7 +507,7 @@ class Supervisor:
             if metrics_port and "door" not in roles:
                 environment[variable_of("metrics_port")] = str(metrics_port)
                 metrics_port += 1
-            name = word if counted[roles[0]] == 1 else f"{word}-{counted[roles[0]]}"
+            name = word if counted[roles[0]] == first[roles[0]] else f"{word}-{counted[roles[0]]}"
             children.append(
                 self._child(
                     name,

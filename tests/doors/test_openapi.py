@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import msgspec
+
 from doors.counter import Served, ask
 from hongyan.doors import codes, openapi, page
 from hongyan.doors.routes import ROUTES
@@ -34,6 +36,20 @@ def test_every_code_is_documented_on_some_route_and_printed() -> None:
     router = {Code.REQUEST_ROUTE_NOT_FOUND, Code.REQUEST_METHOD_NOT_ALLOWED}  # of no route, or of another
     assert set(Code) - told == {Code.OK} | router
     assert (Path(__file__).parents[2] / "docs/api/codes.md").read_text("utf-8") == codes.page()
+
+
+def test_what_is_posted_to_webhooks_is_described() -> None:
+    posted = DOCUMENT["webhooks"]["events"]["post"]
+    items = posted["requestBody"]["content"]["application/json"]["schema"]["properties"]["events"]["items"]
+    names = {kind["$ref"].rpartition("/")[2] for kind in items["anyOf"]}
+    assert names == {"StatusEvent", "InboundEvent"} <= DOCUMENT["components"]["schemas"].keys()
+
+
+def test_every_body_has_an_example_that_is_read() -> None:
+    for route in ROUTES:
+        assert (route.body is None) == (route.example is None)
+        if route.body is not None:
+            msgspec.convert(route.example, route.body)
 
 
 async def test_metrics_are_for_this_machine_alone(door: Served) -> None:

@@ -26,7 +26,10 @@ async def broken(_numbers: Sequence[str]) -> Mapping[str, tuple[str, str]]:
     raise OSError("no line to the registry")
 
 
-OVERRIDE_SQL: Final = "INSERT INTO number_override (tenant_id, phone_index, operator, province, source) VALUES ($1, $2, $3, $4, 'operator')"
+OVERRIDE_SQL: Final = """
+INSERT INTO number_override (tenant_id, phone_index, operator, province, source)
+VALUES ($1, $2, $3, $4, 'operator')
+"""
 
 
 async def test_a_word_about_one_number_places_and_prices_it(database: str) -> None:

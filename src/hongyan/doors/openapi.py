@@ -37,6 +37,7 @@ def document(version: str) -> Json:
         "servers": [{"url": "/"}],
         "security": [{"basic": []}, {"hmac": []}],
         "paths": paths,
+        "webhooks": {"events": {"post": _webhook()}},
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -55,6 +56,38 @@ def document(version: str) -> Json:
     }
     plain: Json = msgspec.json.decode(msgspec.json.encode(whole))  # defaults may be tuples
     return plain
+
+
+def _webhook() -> Json:
+    """Describe what we post to apps; docs/api/webhooks.md says how to check and how to answer it."""
+    heads = {
+        "Hongyan-Timestamp": "Unix seconds when it was signed",
+        "Hongyan-Mac": "`v1=` and the HMAC-SHA256 of timestamp, full stop and body under the webhook's secret",
+        "Hongyan-Webhook-Id": "Which webhook this is",
+        "Hongyan-Delivery-Id": "New with every POST",
+    }
+    events = {"type": "array", "minItems": 1, "maxItems": 100, "items": _EVENT}
+    body = {"type": "object", "required": ["events"], "properties": {"events": events}}
+    return {
+        "operationId": "events",
+        "summary": "Final statuses, corrections and inbound messages, posted to the app's webhook; at least once.",
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": words,
+                "schema": {"type": "string"},
+            }
+            for name, words in heads.items()
+        ],
+        "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
+        "responses": {
+            "2XX": {"description": "All events are taken."},
+            "default": {"description": "None is taken; they come again."},
+        },
+    }
 
 
 def codes_of(route: Route) -> Sequence[Code]:
@@ -168,18 +201,21 @@ def _schemas() -> Mapping[str, Json]:
         kinds |= {kind: None for kind in (route.body, route.gives, route.query) if kind is not None}
     # msgspec decodes no untagged union of two Structs, so it describes none either: this one is written out.
     del kinds[owing.Pulled]
-    events = (notice.StatusEvent, notice.InboundEvent)
-    _, components = msgspec.json.schema_components([*kinds, *events], ref_template=TEMPLATE)
+    _, components = msgspec.json.schema_components([*kinds, *_EVENTS], ref_template=TEMPLATE)
     components[owing.Pulled.__name__] = {
         "type": "object",
         "description": owing.Pulled.__doc__,
         "required": ["cursor", "events"],
         "properties": {
             "cursor": {"type": "string"},
-            "events": {"type": "array", "items": {"anyOf": [_named(event) for event in events]}},
+            "events": {"type": "array", "items": _EVENT},
         },
     }
     for route in ROUTES:
         if route.query is not None:
             components.pop(route.query.__name__)  # shown as parameters
     return components
+
+
+_EVENTS: Final = (notice.StatusEvent, notice.InboundEvent)
+_EVENT: Final[Json] = {"anyOf": [_named(event) for event in _EVENTS]}

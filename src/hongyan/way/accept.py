@@ -28,8 +28,8 @@ from hongyan.way import charge, guard
 from hongyan.way.decision import Decisions
 from hongyan.way.guard import Draft
 from hongyan.way.handover import Handed
-from hongyan.way.portability import Portability
 from hongyan.way.measure import Counters
+from hongyan.way.portability import Portability
 from hongyan.way.snapshot import Keeper, Key, Limits
 
 __all__ = ["Accepted", "Acceptor", "Draft", "Idempotency", "Outcome"]

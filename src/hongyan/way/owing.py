@@ -1,8 +1,8 @@
 """The tables of what is owed: claim, defer, give back; pause endpoints; pull, acknowledge, give up.
 
 Writes: notice (but for its birth, and where a gateway is near the deletion of paid ones, which ride in report's
-tick), webhook_health. Entry points: claim(), pull(), acknowledge(), forget(), give_up(). A notice is leased while somebody has it in hand
-(lease_until). A lease with a uuid (`lease`) was given out by a pull; one without is a Payer's.
+tick), webhook_health. Entry points: claim(), pull(), acknowledge(), forget(), give_up(). A notice is leased while
+somebody has it in hand (lease_until). A lease with a uuid (`lease`) was given out by a pull; one without is a Payer's.
 """
 
 import uuid

@@ -500,6 +500,8 @@ def _early(row: db.Row) -> Report:
 # `submitted` is not written on the message: it follows from the queue tables, which saves a write of the widest row.
 # Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
 # A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
+# Parts of one message may be settled by two gateways at once: what is folded is read under a lock, or the second to
+# come would count from what the first has changed. A message of one part has one report only, and needs none.
 TICK_SQL: LiteralString = """
 WITH ack AS (
     INSERT INTO submitted (channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_at, acked_at,
@@ -541,6 +543,11 @@ WITH ack AS (
                (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
                status, cause, code, decision)) AS attempts
       FROM (SELECT * FROM hit UNION ALL SELECT * FROM spoken_for) h GROUP BY tenant_id, message_id
+), held AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, m.status, m.pending, m.lost, m.worst, m.attempt, m.refund_micro
+      FROM part p JOIN message m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
+     WHERE m.part_count > 1 OR p.late > 0
+     ORDER BY m.tenant_id, m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE message m
        SET pending = CASE WHEN n.again THEN m.pending ELSE n.pending END,
@@ -561,7 +568,13 @@ WITH ack AS (
                CASE WHEN f.status > 1 AND old.tenant_id = ANY($8::int[]) THEN old.price_micro - old.refund_micro
                     ELSE 0 END AS refund_micro
           FROM part p
-          JOIN message old ON old.tenant_id = p.tenant_id AND old.id = p.message_id
+          JOIN message b ON b.tenant_id = p.tenant_id AND b.id = p.message_id
+          LEFT JOIN held h ON h.tenant_id = p.tenant_id AND h.id = p.message_id
+         CROSS JOIN LATERAL (SELECT b.tenant_id, b.part_count, b.purpose, b.expires_at, b.price_micro,
+                                    coalesce(h.status, b.status) AS status, coalesce(h.pending, b.pending) AS pending,
+                                    coalesce(h.lost, b.lost) AS lost, coalesce(h.worst, b.worst) AS worst,
+                                    coalesce(h.attempt, b.attempt) AS attempt,
+                                    coalesce(h.refund_micro, b.refund_micro) AS refund_micro) old
          CROSS JOIN LATERAL (SELECT p.elsewhere AND old.attempt = 1 AND old.part_count = 1 AND old.purpose <> 2
                                 AND old.status = 0 AND p.late = 0
                                 AND old.expires_at > now() + interval '5 seconds' AS again,
@@ -647,6 +660,10 @@ WITH dropped AS (
         AS d(tenant_id, id, parts, status, cause, code, channel_id, has_left)
      WHERE o.tenant_id = d.tenant_id AND o.id = d.id
     RETURNING d.tenant_id, d.id, d.parts, d.status, d.cause, d.code, d.channel_id, d.has_left
+), held AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, m.pending, m.worst, m.lost, m.part_count, m.price_micro, m.refund_micro
+      FROM dropped d JOIN message m ON m.tenant_id = d.tenant_id AND m.id = d.id
+     ORDER BY m.tenant_id, m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE message m
        SET pending = m.pending - n.parts, worst = greatest(m.worst, n.status), cause = n.cause, code = n.code,
@@ -659,7 +676,7 @@ WITH dropped AS (
                     THEN old.price_micro - old.refund_micro
                     ELSE least(old.price_micro / old.part_count * d.parts, old.price_micro - old.refund_micro) END AS refund_micro
           FROM dropped d
-          JOIN message old ON old.tenant_id = d.tenant_id AND old.id = d.id
+          JOIN held old ON old.tenant_id = d.tenant_id AND old.id = d.id
           JOIN tenant t ON t.id = d.tenant_id
          CROSS JOIN LATERAL (SELECT (CASE
                WHEN old.pending - d.parts > 0 THEN 0

@@ -60,6 +60,7 @@ SWEPT_KEEP_S = 60.0
 STOPPED_MAX = 100_000
 ASK_GAP_S = 1.0
 ASKS_PER_GAP = 5
+LONG_TEXT = "x" * 200  # more than one part, whatever the counting
 STOPPED_TOPIC = "stopped"
 
 
@@ -94,6 +95,11 @@ class Flight:
         self.unfit = False  # some channel would cut it into more parts than were promised
         self.declined: list[Any] = []  # slots of declined parts
         self.why: Declined | None = None
+
+    @property
+    def parts_each(self) -> int:
+        """How many parts a parcel stands for: all of them where the channel takes a long text whole."""
+        return self.handed.part_count - len(self.handed.parts_gone) if self.total == 1 else 1
 
 
 class _Stream:
@@ -179,6 +185,7 @@ class Gateway:
         self._dialects: dict[ChannelId, str] = {}  # as stored
         self._learned: list[tuple[ChannelId, str]] = []
         self._slots: dict[ChannelId, int] = {}  # sessions we hold
+        self._with_others: frozenset[ChannelId] = frozenset()  # channels others hold sessions of
         self._pumping = False
         self._claim_wake = asyncio.Event()
         self._leave_wake = asyncio.Event()
@@ -297,7 +304,10 @@ class Gateway:
         handed = flight.handed
         if clock.now_s() >= handed.expires_at_s:
             self._unqueue(stream, lane)
-            self._drop(flight, Status.EXPIRED, Cause.NOT_SENT, "")
+            if handed.attempt > 1:
+                self._ask_rules(flight)  # the row knows how the first attempt ended
+            else:
+                self._drop(flight, Status.EXPIRED, Cause.NOT_SENT, "")
             return True
         if self._stopped and self._said_stop(flight):
             self._unqueue(stream, lane)
@@ -347,12 +357,7 @@ class Gateway:
         self._waiting[lane] -= 1
 
     def _choose(self, stream: _Stream, lane: int, now_s: float) -> route.Choice | None:
-        snapshot = self._keeper.current
-        if stream.version != snapshot.version:
-            ranking = route.candidates(stream.want, snapshot)
-            stream.ranking = [c for c in ranking if c.channel_id not in stream.avoid]
-            stream.version = snapshot.version
-            stream.decisions.clear()
+        self._rank(stream)
         want = stream.want
         states = {}
         for candidate in stream.ranking:
@@ -364,6 +369,14 @@ class Gateway:
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
         choice = route.choose(stream.ranking, states, chance, now_s)
         return choice if choice.channel_id is not None else None
+
+    def _rank(self, stream: _Stream) -> None:
+        snapshot = self._keeper.current
+        if stream.version != snapshot.version:
+            ranking = route.candidates(stream.want, snapshot)
+            stream.ranking = [c for c in ranking if c.channel_id not in stream.avoid]
+            stream.version = snapshot.version
+            stream.decisions.clear()
 
     def _nowhere_else(self, stream: _Stream, flight: Flight, lane: int) -> bool:
         """What fits no channel ends, a second attempt with no other one left ends as the first did; all else waits."""
@@ -467,7 +480,8 @@ class Gateway:
                 channel_id=line.row.id, upstream_id=ack.upstream_id,
                 upstream_raw=ack.upstream_raw if ack.upstream_raw != ack.upstream_id else None,
                 tenant_id=handed.tenant_id, message_id=handed.id, part_index=parcel.part_index, attempt=handed.attempt,
-                sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro, decision=flight.decision, slot=answer.slot,
+                sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro * flight.parts_each, decision=flight.decision,
+                slot=answer.slot,
             )
         )  # fmt: skip
         self._part_done(flight, line)
@@ -484,8 +498,8 @@ class Gateway:
             return
         self.ticker.dropped(
             Dropped(
-                handed.tenant_id, handed.id, len(flight.declined), Status.UNDELIVERED, flight.why.cause, flight.why.code,
-                line.row.id, tuple(flight.declined),
+                handed.tenant_id, handed.id, len(flight.declined) * flight.parts_each, Status.UNDELIVERED,
+                flight.why.cause, flight.why.code, line.row.id, tuple(flight.declined),
             )
         )  # fmt: skip
 
@@ -604,7 +618,7 @@ class Gateway:
 
     def _speaks_for_all(self, channel_id: ChannelId) -> bool:
         line = self._lines.get(channel_id)
-        return line is not None and line.row.report_one
+        return line is not None and (line.row.report_one or line.takes_whole)
 
     def _paired(self, heard: Heard) -> None:
         """A report has met its ack: which form of its id did, shows how the upstream writes ids."""
@@ -676,7 +690,9 @@ class Gateway:
                 LEASE_S,
                 self._settings.gateway_dead_s,
             )
+            others = await tx.fetch(OTHERS_SQL, self._number)
         held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
+        self._with_others = frozenset(ChannelId(row["channel_id"]) for row in others)
         for channel in snapshot.channels.values():
             await self._tend(channel, held.get(channel.id, 0))
         for channel_id in set(self._lines) - set(snapshot.channels):
@@ -710,6 +726,7 @@ class Gateway:
             return
         line = Line(row, channel, self._settings.lane_reserve_percent)
         line.share(row.parts_per_s * sessions / max(1, row.sessions))
+        line.takes_whole = len(channel.cut(LONG_TEXT, text.Counting.MAINLAND)) == 1
         self._lines[row.id] = line
         self._slots[row.id] = sessions
         channel.resize(sessions)
@@ -740,15 +757,39 @@ class Gateway:
             except TimeoutError:
                 pass
             self._claim_wake.clear()
-            if self._closing or not self._lines:
+            if self._closing:
                 continue
             try:
+                await self._give_away()
+                if not self._lines:
+                    continue
                 await self._look_again()
                 for lane in LANES:
                     if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
                         self._claim_wake.set()
             except db.Unavailable as error:
                 log.warning("gateway.database_lost", duty="claim", error=type(error).__name__)
+
+    async def _give_away(self) -> None:
+        """Leave to other gateways what only channels can carry of which they hold all sessions."""
+        ids: list[bytes] = []
+        for lane in LANES:
+            for tenant in self._lanes[lane].values():
+                for stream in tenant.streams.values():
+                    if stream.flights and self._only_others_can(stream):
+                        ids += [flight.handed.id for flight in stream.flights]
+                        self._waiting[lane] -= len(stream.flights)
+                        stream.flights.clear()
+        if not ids:
+            return
+        for message_id in ids:  # should the next statement fail, the sweep finds them
+            self._mine.pop(message_id, None)
+        await self._database.execute(GIVE_AWAY_SQL, self._number, [db.Uuid(message_id) for message_id in ids])
+
+    def _only_others_can(self, stream: _Stream) -> bool:
+        self._rank(stream)
+        channels = {candidate.channel_id for candidate in stream.ranking}
+        return channels.isdisjoint(self._lines) and not channels.isdisjoint(self._with_others)
 
     @property
     def _tenant_share(self) -> int:
@@ -1061,6 +1102,10 @@ WITH alive AS (
 SELECT channel_id, count(*) AS held FROM taken GROUP BY channel_id
 """
 
+OTHERS_SQL: LiteralString = """
+SELECT DISTINCT channel_id FROM session_lease WHERE gateway <> $1 AND until > now()
+"""
+
 # A loose index scan finds the tenants with anything waiting; each gets its share of the batch, so a backlog of
 # one does not hide the others.
 CLAIM_SQL: LiteralString = """
@@ -1126,6 +1171,10 @@ UPDATE submitted s SET asked_at = now()
          LIMIT $3 FOR UPDATE SKIP LOCKED)
    AND m.tenant_id = s.tenant_id AND m.id = s.message_id
 RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.extension
+"""
+
+GIVE_AWAY_SQL: LiteralString = """
+UPDATE outbox SET owner = 0, leaving_channel = 0, leaving_at = NULL WHERE owner = $1 AND id = ANY($2::uuid[])
 """
 
 # What may have left stays ours, marked, so that the next life of this gateway treats it as unsure. What waits in

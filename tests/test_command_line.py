@@ -1,0 +1,325 @@
+"""The command line as its users type it: what it prints, what it leaves behind, what it says when it cannot."""
+
+import json
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from hongyan import __main__
+from hongyan.control.keys import NewKey
+from hongyan.vault import Secret
+from install import calling, installed
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line of an error."""
+        assert self.code == 1, self
+        (line,) = self.err.splitlines()
+        assert line.startswith("hongyan: ")
+        return line.removeprefix("hongyan: ")
+
+
+class Terminal:
+    """Runs commands in this process, as `hongyan …` would in its own."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, *arguments: str) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            __main__.main(arguments)
+        out, err = self._capture.readouterr()
+        return Said(int(ended.value.code or 0), out, err)
+
+    def must(self, *arguments: str) -> Said:
+        said = self(*arguments)
+        assert said.code == 0, said
+        return said
+
+    def listed(self, noun: str) -> Sequence[Any]:
+        rows: Sequence[Any] = self.must(noun, "list", "--json").json
+        return rows
+
+
+@pytest.fixture
+def hongyan(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    """A terminal on an install of its own: an empty database, no tenant yet."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("HONGYAN_STATE_DIR", str(tmp_path / "state"))
+    return Terminal(capsys)
+
+
+@pytest.fixture
+def shop(hongyan: Terminal) -> Terminal:
+    """The same with a tenant, named Shop."""
+    hongyan.must("tenants", "create", "Shop")
+    return hongyan
+
+
+def test_a_tenant_is_made_ready_to_send_by_commands_alone(shop: Terminal) -> None:
+    assert shop.must("tenants", "top-up", "Shop", "12.5").out == "balance 12.5\n"
+    key = shop.must("keys", "create", "Shop", "--app", "web", "--basic", "--rate-per-s", "50", "--json").json
+    assert key.keys() == {"key_id", "secret"}
+    shop.must("signatures", "create", "Shop", "鸿雁", "--extension", "01")
+    shop.must("signatures", "approve", "Shop", "鸿雁")
+    assert "signatures approve Shop 另一个" in shop.must("signatures", "create", "Shop", "另一个").err
+    shop.must(
+        "templates", "create", "Shop", "code", "验证码${code}", "--purpose", "otp", "--variable", "code=code",
+        "--approve",
+    )  # fmt: skip
+    shop.must("prices", "set", "0.045", "--tenant", "Shop", "--country", "CN", "--operator", "cmcc")
+    shop.must("channels", "add", "east", "loopback", "report_delay_s=0.1", "--cost", "0.03")
+    shop.must("routes", "add", "east", "--tenant", "Shop", "--purpose", "otp")
+    (tenant,), (app_key,) = shop.listed("tenants"), shop.listed("keys")
+    assert (tenant["name"], tenant["balance_micro"]) == ("Shop", 12_500_000)
+    assert (app_key["key_id"], app_key["app"], app_key["rate_per_s"]) == (key["key_id"], "web", 50)
+    assert {row["name"]: row["state"] for row in shop.listed("signatures")} == {
+        "鸿雁": "approved",
+        "另一个": "reviewing",
+    }
+    assert [row["code"] for row in shop.listed("templates")] == ["code"]
+    assert [(row["operator"], row["part_micro"]) for row in shop.listed("prices")] == [("cmcc", 45_000)]
+    assert [row["name"] for row in shop.listed("channels")] == ["east"]
+    assert [(row["channel"], row["purpose"]) for row in shop.listed("routes")] == [("east", "otp")]
+    assert key["secret"] not in shop.must("keys", "list").out
+
+
+def test_what_was_made_is_changed_and_taken_back(shop: Terminal) -> None:
+    shop.must("tenants", "suspend", "Shop")
+    assert shop.listed("tenants")[0]["active"] is False
+    shop.must("tenants", "resume", "Shop")
+    assert shop.listed("tenants")[0]["active"] is True
+    key_id = shop.must("keys", "create", "Shop", "--json").json["key_id"]
+    newer = shop.must("keys", "rotate", key_id, "--json").json["key_id"]
+    shop.must("keys", "disable", key_id)
+    assert {row["key_id"]: row["active"] for row in shop.listed("keys")} == {key_id: False, newer: True}
+    for noun, name in (("signatures", "鸿雁"), ("templates", "note")):
+        extra = ("您好", "--purpose", "transactional") if noun == "templates" else ()
+        shop.must(noun, "create", "Shop", name, *extra, "--approve")
+        shop.must(noun, "disable", "Shop", name)
+        assert shop.listed(noun)[0]["state"] == "disabled"
+    shop.must("signatures", "create", "Shop", "另一个")
+    shop.must("signatures", "reject", "Shop", "另一个")
+    shop.must("channels", "add", "east", "loopback")
+    shop.must("channels", "pause", "east")
+    assert shop.listed("channels")[0]["paused"] is True
+    shop.must("channels", "resume", "east")
+    rule = shop.must("routes", "add", "east").out.split()[1]
+    shop.must("routes", "remove", rule)
+    shop.must("channels", "remove", "east", "--yes")
+    assert (shop.listed("routes"), shop.listed("channels")) == ([], [])
+
+
+def test_a_channels_settings_are_explained_read_from_a_file_and_kept_sealed(
+    shop: Terminal, tmp_path: Path
+) -> None:
+    assert shop.must("channels", "kinds").out.split() == ["loopback", "smpp"]
+    assert "system_id" in shop.must("channels", "kinds", "smpp").out
+    file = tmp_path / "settings.json"
+    file.write_text('{"hosts": ["127.0.0.1"], "port": 1, "system_id": "us", "password": "hidden"}')
+    shop.must("channels", "add", "north", "smpp", "--settings", str(file))
+    file.write_text('{"hosts": ["127.0.0.1"], "port": 2, "system_id": "us", "password": "hidden"}')
+    shop.must("channels", "configure", "north", "--settings", str(file))
+    assert "hidden" not in shop.must("channels", "list").out
+    assert "colour" in shop("channels", "add", "south", "loopback", "colour=red").error
+
+
+def test_a_webhook_is_set_renewed_and_removed(shop: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.must("keys", "create", "Shop")
+    url = "https://example.com/hook"
+    first = shop.must("webhooks", "set", "Shop", url, "--json").json["secret"]
+    assert shop.must("webhooks", "set", "Shop", url).err == "the secret stays as it was\n"
+    assert shop.must("webhooks", "set", "Shop", url, "--renew-secret", "--json").json["secret"] != first
+    assert "url" in shop("webhooks", "set", "Shop", "http://127.0.0.1:8099/hook").error
+    monkeypatch.setenv("HONGYAN_WEBHOOK_PRIVATE_ADDRESSES", "yes")
+    shop.must("webhooks", "set", "Shop", "http://127.0.0.1:8099/hook")
+    shop.must("webhooks", "remove", "Shop")
+    assert [row["active"] for row in shop.listed("webhooks")] == [False]
+
+
+def test_a_file_of_numbers_is_kept_checked_and_counted(shop: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "numbers.csv"
+    file.write_text("\ufeff13800138000\n\n+86 138 0013 8001\n13800138000\n", "utf-8")
+    told = shop.must("opt-outs", "import", str(file), "--tenant", "Shop").out
+    assert told == "2 new, 1 there already, 0 that are no numbers\n"
+    file.write_text("13800138001\nphone\n010-62345678\n")
+    again = shop("opt-outs", "import", str(file), "--tenant", "Shop")
+    assert (again.code, again.out) == (1, "0 new, 1 there already, 2 that are no numbers\n")
+    assert again.err == "line 2: garbled\nline 3: not_mobile\n"
+    assert shop("blocks", "import", str(file)).out.startswith("1 new, ")  # for everybody
+    shop.must("blocks", "remove", "13800138001")
+    assert shop("blocks", "import", str(file)).out.startswith("1 new, ")
+    shop.must("opt-outs", "remove", "13800138001", "--tenant", "Shop")
+    assert shop("opt-outs", "import", str(file), "--tenant", "Shop").out.startswith("1 new, ")
+
+
+MISTAKES: Final = {
+    "nothing": "No such command 'nothing'",
+    "keys create": "Missing argument 'tenant'",
+    "check --colour": "No such option: --colour",
+    "keys create Nobody": "There is no such object: tenant Nobody",
+    "tenants top-up Shop 0.0000001": "no amount with at most six decimals",
+    "tenants top-up Shop 0": "positive amount",
+    "tenants create Other --charge-on whim": "submit or delivery",
+    "prices set 1 --purpose fun": "there is no purpose 'fun'",
+    "prices set 1 --operator cmcc": "operator: say its country too",
+    "channels add x pigeon": "pigeon",
+    "channels remove x --yes": "There is no such object",
+    "routes remove 7": "There is no such object",
+    "opt-outs import /no/such/file": "No such file or directory",
+    "blocks remove letters": "this is no number: garbled",
+    "trace letters": "this is no message id",
+    "run --role cook": "there is no role 'cook'",
+    "send 13800138000": "--key-id",
+    "send 13800138000 --param x": "say name=value",
+    "backup /no/such/folder/file": "cannot write /no/such/folder/file",
+    "simulate colour=red": "colour",
+}
+
+
+def test_an_error_is_one_clear_line(shop: Terminal) -> None:
+    for typed, words in MISTAKES.items():
+        assert words in shop(*typed.split()).error, typed
+
+
+def test_a_database_that_is_not_there_is_said_so(hongyan: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert "the database does not answer" in hongyan("tenants", "list").error
+
+
+def test_a_message_that_is_not_there_has_no_story(shop: Terminal) -> None:
+    said = shop("trace", "019b0000-0000-7000-8000-000000000000")
+    assert (said.code, said.out) == (1, "")
+    assert "no such message" in said.err
+
+
+def test_migrate_says_what_it_applied(hongyan: Terminal) -> None:
+    assert hongyan.must("migrate").err == "the schema is up to date\n"
+
+
+def test_the_master_key_is_changed_and_the_old_one_opens_nothing(shop: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "state" / "master.key"
+    old = path.read_text()
+    assert "keys wrapped anew" in shop.must("master-key", "rotate").err
+    assert path.read_text() != old
+    assert path.stat().st_mode & 0o777 == 0o600
+    shop.must("tenants", "list")
+    path.write_text(old)
+    assert "master key does not open" in shop("tenants", "list").error
+
+
+def test_help_names_every_command_and_every_behaviour_of_the_simulator(hongyan: Terminal) -> None:
+    told = hongyan.must("--help").out
+    for name in ("run", "migrate", "check", "send", "trace", "simulate", "backup", "restore", "opt-outs"):
+        assert re.search(rf"\b{name}\b", told)
+    assert "report_delay_s" in hongyan.must("simulate", "--options").out
+
+
+# ─── check ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def findings(said: Said) -> dict[str, tuple[bool, str]]:
+    return {each["what"]: (each["sound"], each["words"]) for each in said.json["findings"]}
+
+
+def test_a_sound_install_is_found_sound(shop: Terminal) -> None:
+    shop.must("channels", "add", "east", "loopback")
+    found = findings(shop.must("check", "--json"))
+    assert all(sound for sound, _ in found.values())
+    assert found["channel east"][1] == "its host lets us log in, no route leads here"
+
+
+def test_a_dead_channel_is_found(shop: Terminal) -> None:
+    settings = ('hosts=["127.0.0.1"]', "port=1", "system_id=us", "password=x")
+    shop.must("channels", "add", "north", "smpp", *settings)
+    said = shop("check", "--json", "--wait-s", "0.3")
+    sound, words = findings(said)["channel north"]
+    assert (said.code, sound) == (1, False)
+    assert "127.0.0.1:1" in words
+    assert findings(shop.must("check", "--json", "--no-binds"))["channel north"][0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("HONGYAN_COLOUR", "red"), ("HONGYAN_HTTP_PORT", "x"), ("HONGYAN_LAYOUT", "cook")]
+)
+def test_wrong_settings_are_found(
+    hongyan: Terminal, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert variable in hongyan("check").error
+
+
+def test_a_missing_or_wrong_master_key_is_found(shop: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "state" / "master.key"
+    path.write_text("0" * 64 + "\n")
+    assert findings(shop("check", "--json"))["master key"][0] is False
+    path.unlink()
+    sound, words = findings(shop("check", "--json"))["master key"]
+    assert not sound
+    assert "is missing" in words
+    assert not path.exists()
+
+
+def test_settings_are_listed_with_their_meaning_and_without_secrets(
+    hongyan: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONGYAN_MASTER_KEY", "ab" * 32)
+    monkeypatch.setenv("HONGYAN_TRUSTED_PROXIES", "10.0.0.0/8,::1")
+    listed = {knob["variable"]: knob for knob in hongyan("check", "--json").json["settings"]}
+    assert listed["HONGYAN_MASTER_KEY"]["value"] == listed["DATABASE_URL"]["value"] == "***"
+    assert listed["HONGYAN_TRUSTED_PROXIES"]["value"] == "10.0.0.0/8,::1/128"
+    assert listed["HONGYAN_TICK_GAP_MS"]["meaning"]
+
+
+# ─── with a running install ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_port_that_is_taken_is_said_so(hongyan: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("HONGYAN_HTTP_PORT", str(port))
+        assert f"cannot listen on 127.0.0.1:{port}" in hongyan("run", "--role", "door").error
+
+
+async def test_a_message_is_sent_and_its_story_told_by_commands(database: str) -> None:
+    async with installed(layout="door+gateway+clerk", dsn=database) as laid:
+        said = await laid.install.command("keys", "create", "1", "--app", "test", "--basic", "--json")
+        made = json.loads(said.splitlines()[0])
+        laid.install.environment |= {"APP_KEY_ID": made["key_id"], "APP_KEY_SECRET": made["secret"]}
+        async with calling(laid.install, NewKey(made["key_id"], Secret(made["secret"].encode()))):
+            wording = ("--signature", "鸿雁", "--template", "order", "--param", "order=7")
+            sent = await laid.install.command("send", "13800138000", *wording)
+        message_id = re.search("hongyan trace (.*)", sent)
+        assert message_id is not None
+        await laid.all_told([message_id[1]])
+        told = await laid.install.command("trace", message_id[1])
+        for words in (
+            "accepted; ",
+            "handed to test; route",
+            "taken as ",
+            "report delivered, they say DELIVRD",
+        ):
+            assert words in told
+        assert "13800138000" not in told
+        assert "您的订单7已发货" in await laid.install.command("trace", message_id[1], "--clear")
+        assert "a running gateway is logged in" in await laid.install.command("check")

@@ -1,0 +1,318 @@
+"""The program as processes: started, killed, stopped and started again, as an operator's machine would do it.
+
+Every test starts real ones (see install.py) on loopback and a real PostgreSQL; the numbers are small, the laws
+are those of the benches in bench/.
+"""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import install
+from hongyan import run, vault
+from hongyan.settings import ROLES, Settings
+from hongyan.simulator import Behaviour
+from hongyan.simulator.behaviour import Span
+from hongyan.vocab.message import Purpose, Status
+from install import WINDOW_SIZE, Laid, installed, numbers
+
+DELIVERED: Final = Status.DELIVERED.number
+PAIR: Final = "door door gateway gateway clerk"
+# Whenever something dies, the window is full and reports are owed.
+SLOW: Final = Behaviour(ack_delay_s=Span(0.05, 0.1), report_delay_s=Span(0.5, 1.0))
+
+
+def test_processes_that_start_at_once_make_one_master_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as starting:
+        keys = starting.map(lambda _: vault.read_master_key("", tmp_path / "master.key").reveal(), range(32))
+    assert len(set(keys)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+
+
+async def test_a_port_that_another_install_has_is_refused_rather_than_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "CHILD_STOP_S", 0.0)  # how long a predecessor's door is waited for
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        known = Settings(state_dir=tmp_path, http_port=other.getsockname()[1])
+        with pytest.raises(run.AddressError):
+            await run.supervise(known)
+
+
+@asynccontextmanager
+async def load(laid: Laid, to: Sequence[str]) -> AsyncIterator[None]:
+    """Insist on a message to each number while the block runs; at its end all are accepted."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(laid.caller.insist_on(to))
+        yield
+
+
+async def promised(laid: Laid, count: int) -> None:
+    """Wait until so many messages are accepted."""
+
+    async def enough() -> bool:
+        return len(laid.caller.promised) >= count
+
+    await install.until(enough, f"not even {count} were accepted")
+
+
+async def nothing_is_lost(laid: Laid, count: int, *, doubled_max: int) -> None:
+    """Assert that every promise was kept: at the operator, told to the tenant, in the books."""
+    ids = set(laid.caller.promised.values())
+    assert len(ids) == count
+    await laid.all_told(sorted(ids))
+    assert laid.sink.told.keys() == ids
+    assert {status for told in laid.sink.told.values() for status in told} == {"delivered"}
+    assert laid.absent() == set()
+    assert laid.doubled() <= doubled_max
+    async with laid.install.database() as database:
+        assert await install.statuses(database) == {DELIVERED: count}
+        await install.books_balance(database)
+
+
+# ── the demo ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.needs("curl", "sh")
+async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leaves_nothing() -> None:
+    with install.state_folder() as state:
+        demo = install.Install(state)
+        try:
+            said = await _watch_demo(demo)
+            assert re.search(r"s  delivered$", said, re.MULTILINE)
+            assert '"status":"accepted"' in await _paste(said)
+            assert set(demo.processes()) == {"postgres", "door", "gateway", "clerk", "simulate"}
+            assert await demo.stop(signal.SIGINT) == 0
+            assert demo.left_over() == []
+            again = await _watch_demo(demo)
+            assert re.search(r"s  delivered$", again, re.MULTILINE)
+            assert _curl_in(again) == _curl_in(said)  # the keys a newcomer has noted still work
+            assert demo.crashes() == []
+            demo.supervisor.kill()
+            await install.until(demo.only_the_server_runs, "processes outlive their supervisor")
+        finally:
+            await demo.end()
+
+
+async def _watch_demo(demo: install.Install) -> str:
+    """Start it; return what a newcomer has read once it says how to stop it."""
+    before = len(demo.log.read_text()) if demo.log.exists() else 0
+    await demo.start("--demo")
+
+    async def shown() -> bool:
+        return "Ctrl-C stops everything" in demo.log.read_text()[before:]
+
+    await install.until(shown, "the demo shows nothing")
+    return demo.log.read_text()[before:]
+
+
+async def _paste(said: str) -> str:
+    """Run the curl that was shown, as a newcomer does; returns what it printed."""
+    shell = await asyncio.create_subprocess_exec(
+        "sh", "-c", _curl_in(said), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(install.WAIT_S):
+        printed, _ = await shell.communicate()
+    assert shell.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+def _curl_in(said: str) -> str:
+    found = re.search(r"^curl .*\\\n.*$", said, re.MULTILINE)
+    assert found is not None, said
+    return found[0].replace("curl ", "curl -sS --fail --noproxy '*' ", 1)
+
+
+# ── roles and databases ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_every_role_in_a_process_of_its_own_delivers_over_another_postgresql(database: str) -> None:
+    async with installed(dsn=database, roles=ROLES) as laid:
+        async with load(laid, numbers(100)):
+            pass
+        await nothing_is_lost(laid, 100, doubled_max=0)
+        assert laid.install.crashes() == []
+
+
+def test_a_layout_numbers_doors_and_gateways_and_keeps_their_ports_apart(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, database_url="postgresql://nowhere/", metrics_port=9100)
+    supervisor = run.Supervisor(settings, "door door gateway+clerk gateway clerk", lambda _: None, quiet=True)
+    planned = [(child.name, dict(child.environment)) for child in supervisor._children]
+    assert planned == [
+        ("door", {"HONGYAN_DOOR": "1"}),
+        ("door-2", {"HONGYAN_DOOR": "2"}),
+        ("gateway+clerk", {"HONGYAN_GATEWAY": "1", "HONGYAN_METRICS_PORT": "9100"}),
+        ("gateway-2", {"HONGYAN_GATEWAY": "2", "HONGYAN_METRICS_PORT": "9101"}),
+        ("clerk-2", {"HONGYAN_METRICS_PORT": "9102"}),
+    ]
+
+
+# ── what dies ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_killing_each_process_in_turn_under_load_loses_nothing_and_doubles_at_most_a_window() -> None:
+    """Only the gateway's death leaves submits unheard; what it had in its window is sent again."""
+    count, victims = 1_500, ("clerk", "door", "gateway", "postgres")
+    async with installed(operator=SLOW) as laid:
+        async with load(laid, numbers(count)):
+            for place, victim in enumerate(victims, start=1):
+                await promised(laid, place * count // (len(victims) + 1))
+                await laid.install.kill(victim)
+                await laid.install.ready()
+                await laid.logged_in()
+        await nothing_is_lost(laid, count, doubled_max=WINDOW_SIZE)
+
+
+async def test_a_promotion_is_never_doubled_what_a_killed_gateway_left_unheard_waits_as_unsure(
+    database: str,
+) -> None:
+    count = 600
+    async with installed(dsn=database, operator=SLOW) as laid:
+        laid.caller.template = install.PROMOTION
+        async with load(laid, install.awake(count)):
+            await promised(laid, count // 3)
+            await laid.install.kill("gateway")
+        unsure = await _unsure(laid)
+        assert laid.doubled() == 0
+        assert laid.absent() <= unsure
+        reached = laid.caller.promised.keys() - laid.absent()
+        # The operator's reports settle what was unsure and did leave.
+        await laid.all_told([laid.caller.promised[number] for number in reached])
+        async with laid.install.database() as books:
+            assert (await install.statuses(books))[DELIVERED] == len(reached)
+            await install.books_balance(books)
+
+
+async def _unsure(laid: Laid) -> set[str]:
+    """Wait until nothing waits to leave; return the numbers of messages that may or may not have left."""
+    async with laid.install.database() as books:
+
+        async def left() -> bool:
+            return await books.fetch("SELECT FROM outbox LIMIT 1") == []
+
+        await install.until(left, "something never leaves")
+        rows = await books.fetch("SELECT message_id FROM submitted WHERE state = 1")
+    unsure = {str(row["message_id"]) for row in rows}
+    return {number for number, message_id in laid.caller.promised.items() if message_id in unsure}
+
+
+async def test_a_killed_supervisor_is_started_again_and_loses_nothing() -> None:
+    count = 600
+    async with installed(layout="door gateway+clerk", operator=SLOW) as laid:
+        async with load(laid, numbers(count)):
+            await promised(laid, count // 3)
+            laid.install.supervisor.kill()
+            await laid.install.supervisor.wait()
+            await laid.install.start()
+        await nothing_is_lost(laid, count, doubled_max=WINDOW_SIZE)
+
+
+async def test_a_gateway_waits_until_its_predecessor_of_the_same_number_has_ended(database: str) -> None:
+    """As where a supervisor was killed and started again: both would send what the first has in hand."""
+    count = 200
+    slow = Behaviour(ack_delay_s=Span(1.0, 1.0))
+    async with installed(dsn=database, operator=slow, roles=("door", "clerk")) as laid:
+        first = await laid.install.spawn("run", "--role=gateway")
+        await laid.logged_in()
+        async with load(laid, numbers(count)):
+            pass
+        second = await laid.install.spawn("run", "--role=gateway")
+
+        async def waits() -> bool:
+            return "gateway.waits_for_predecessor" in laid.install.log.read_text()
+
+        await install.until(waits, "both send")
+        first.terminate()
+        assert await first.wait() == 0
+        await nothing_is_lost(laid, count, doubled_max=0)
+        assert second.returncode is None
+        assert laid.install.crashes() == []
+
+
+# ── what is stopped ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_graceful_stop_under_load_hands_back_what_was_not_sent_and_doubles_nothing(
+    database: str,
+) -> None:
+    count = 600
+    async with installed(dsn=database, operator=Behaviour(ack_delay_s=Span(1.0, 1.0))) as laid:
+        async with load(laid, numbers(count)):
+            await promised(laid, count // 3)
+            assert await laid.install.stop() == 0
+            async with laid.install.database() as books:
+                rows = await books.fetch("SELECT owner, count(*) AS messages FROM outbox GROUP BY owner")
+                assert [row["owner"] for row in rows] == [0]  # there is some, and nobody has it in hand
+                assert await books.fetch("SELECT FROM notice WHERE lease_until IS NOT NULL") == []
+                await install.books_balance(books)
+            assert laid.install.left_over() == []
+            assert laid.install.crashes() == []
+            laid.operator.behave(Behaviour())
+            await laid.install.start()
+        await nothing_is_lost(laid, count, doubled_max=0)
+        assert {len(told) for told in laid.sink.told.values()} == {1}
+
+
+async def test_an_upgrade_with_messages_in_flight_loses_none(database: str) -> None:
+    """Stop, migrate, start: what was owed meanwhile, reports included, is heard by the new version."""
+    count = 300
+    async with installed(dsn=database, operator=Behaviour(report_delay_s=Span(5.0, 6.0))) as laid:
+        async with load(laid, numbers(count)):
+            pass
+        assert await laid.install.stop() == 0
+        assert "up to date" in await laid.install.command("migrate")
+        async with laid.install.database() as books:
+            assert (await install.statuses(books))[Status.ACCEPTED.number] > 0
+        await laid.install.start()
+        await nothing_is_lost(laid, count, doubled_max=0)
+
+
+# ── two doors, two gateways ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_frequency_limit_holds_over_two_doors(database: str) -> None:
+    limits = {Purpose.TRANSACTIONAL: (0, 0, 10)}
+    async with installed(layout=PAIR, dsn=database, limits=limits, sessions=2) as laid:
+        answers = await laid.caller.at_once([("13800138000", None)] * 200)
+        accepted = [answer for answer in answers if answer.accepted]
+        assert len(accepted) == 10
+        assert {answer.code for answer in answers if not answer.accepted} == {"Limit.Day"}
+        await laid.all_told([answer.message_id for answer in accepted])
+        assert laid.operator.destination("13800138000").parts == 10
+
+
+async def test_one_idempotency_key_is_one_message_over_two_doors(database: str) -> None:
+    async with installed(layout=PAIR, dsn=database, sessions=2) as laid:
+        answers = await laid.caller.at_once([("13800138000", "once")] * 100)
+        assert all(answer.accepted for answer in answers)
+        assert len({answer.message_id for answer in answers}) == 1
+        await laid.all_told([answers[0].message_id])
+        assert laid.operator.destination("13800138000").parts == 1
+
+
+async def test_a_balance_for_so_many_buys_exactly_so_many_over_two_doors_and_gateways(database: str) -> None:
+    enough_for = 150
+    balance_micro = enough_for * install.PRICE_MICRO + install.PRICE_MICRO // 2
+    async with installed(layout=PAIR, dsn=database, balance_micro=balance_micro, sessions=2) as laid:
+        answers = await laid.caller.at_once([(number, None) for number in numbers(400)])
+        accepted = [answer for answer in answers if answer.accepted]
+        assert len(accepted) == enough_for
+        assert {answer.code for answer in answers if not answer.accepted} == {"Account.BalanceInsufficient"}
+        await laid.all_told([answer.message_id for answer in accepted])
+        async with laid.install.database() as books:
+            await install.books_balance(books)
+            shards = await books.fetch("SELECT DISTINCT shard FROM tally")
+            writers = {row["shard"] // 10 for row in shards}
+            assert {1, 2} <= writers, "both doors had a part in it"
+            assert {501, 502} <= writers, "both gateways too"

@@ -1,0 +1,799 @@
+"""What is due leaves in its turn, by a channel that can, never twice where it must not; what cannot waits or ends."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+import make
+from hongyan import clock, db
+from hongyan.simulator import behaviour
+from hongyan.simulator.behaviour import Rule
+from hongyan.simulator.server import Simulator
+from hongyan.vocab.cause import Cause
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import MessageId, Purpose, Status
+from hongyan.way import charge, optout, prune, submit
+from hongyan.way.accept import Accepted
+from plane import QUICK, Plane, add_tenant, awake, books_balance, pair, plane, severable
+
+PRICE: Final = 45_000  # a part, as make.price() lays it
+LONG: Final = "您的快递已到" + "门" * 140
+LONG_PARTS: Final = 3
+TIGHT: Final = "门" * 130  # signed just two parts, but three where a header takes an octet more
+
+
+def number(place: int) -> str:
+    return f"1380013{place:04d}"
+
+
+def operator(words: str = "", *rules: str, seed: int = 1) -> Simulator:
+    """A practising operator that reports at once, unless told otherwise."""
+    return Simulator(
+        behaviour.parse(f"report_delay_s=0.01 {words}"), [Rule.read(rule) for rule in rules], seed=seed
+    )
+
+
+@asynccontextmanager
+async def outage(simulator: Simulator, *planes: Plane) -> AsyncIterator[None]:
+    """The operator is away inside the block and back after it."""
+    port = simulator.port
+    await simulator.stop()
+    for one in planes:
+        await one.holds(lambda one=one: not any(one.gateway.sessions_by_channel().values()))
+    yield
+    await simulator.start(port=port)
+
+
+async def balance_micro(one: Plane) -> int:
+    async with one.database.transaction() as tx:
+        return await charge.balance_micro(tx, one.tenant_id)
+
+
+async def fall_due(one: Plane) -> None:
+    """Let time pass for what is scheduled."""
+    await one.database.execute("UPDATE outbox SET due_at = now() - interval '1 second' WHERE owner = 0")
+    one.gateway.look()
+
+
+async def shared(first: Plane, second: Plane, each: int = 1) -> None:
+    """Wait until two gateways hold so many sessions each; the first one's leases need not run out for it."""
+    await first.until("SELECT 1 WHERE (SELECT count(*) FROM gateway) = 2")
+    await first.database.execute("UPDATE session_lease SET until = now()")
+    await first.holds(
+        lambda: all(sum(one.gateway.sessions_by_channel().values()) == each for one in (first, second))
+    )
+
+
+async def grow_old(one: Plane, gateway: int) -> None:
+    """Let so much time pass without a word of a gateway that it counts as dead, and the clerk see to it."""
+    await one.database.execute(
+        "UPDATE gateway SET seen_at = seen_at - interval '1 hour' WHERE id = $1", gateway
+    )
+    await one.database.execute("UPDATE session_lease SET until = now() WHERE gateway = $1", gateway)
+    await one.database.execute(
+        "UPDATE outbox SET due_at = now() - interval '1 hour' WHERE owner = $1", gateway
+    )
+    async with one.database.transaction() as tx:
+        await prune.release_left_behind(tx, QUICK, clock.now())
+    one.gateway.look()
+
+
+def attempts(row: Any) -> list[list[Any]]:
+    """What is kept of ended attempts: [attempt, part, channel, upstream id, …]."""
+    return msgspec.json.decode(row["attempts"], type=list[list[Any]])
+
+
+def parts_in_order(row: Any) -> list[int]:
+    """Part numbers of a message in the order in which the operator took them: it counts its ids upwards."""
+    return [part for _, part in sorted((int(one[3]), one[1]) for one in attempts(row))]
+
+
+async def lay(one: Plane, code: str, body: str, **columns: Any) -> dict[str, Any]:
+    """Add a template without variables; returns how to send it."""
+    async with one.database.transaction() as tx:
+        await make.template(tx, tenant_id=one.tenant_id, code=code, body=body, **columns)
+    await one.keeper.load()
+    one.key = one.keeper.current.keys[one.key.key_id]
+    return {"template": code, "params": {}}
+
+
+async def long(one: Plane) -> dict[str, Any]:
+    return await lay(one, "long", LONG)
+
+
+async def configure(one: Plane, place: int, **changes: Any) -> None:
+    """Change the settings of a channel; its line is opened anew."""
+    channel_id = one.laid.channels[place]
+    config = msgspec.json.decode(one.keeper.current.channels[channel_id].config.reveal())
+    sealed = one.vault.seal_secret(msgspec.json.encode(config | changes))
+    await one.database.execute("UPDATE channel SET sealed = $2 WHERE id = $1", channel_id, sealed)
+    await one.keeper.load()
+
+
+async def stop(one: Plane, to: str) -> None:
+    index = one.vault.phone_index(to)
+    async with one.database.transaction() as tx:
+        await optout.stop(tx, [optout.Suppressed(index, one.tenant_id)])
+    one.gateway.hear_stopped(f"{index.hex()}:{one.tenant_id}")
+
+
+# ---- windows, lanes, turns, pace
+
+
+async def test_sessions_of_a_channel_fill_their_windows_and_no_more(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1") as simulator,
+        plane(database, simulator, row={"sessions": 2}, window_size=2, close_wait_s=0.05) as one,
+    ):
+        await one.holds(lambda: one.gateway.sessions_by_channel() and simulator.statistics().sessions == 2)
+        await one.accept(*(one.draft(number(n)) for n in range(10)))
+        await one.holds(lambda: simulator.statistics().submits >= 4)
+        await one.until("SELECT 1 WHERE (SELECT count(*) FROM outbox) = 10")
+        assert simulator.statistics().submits == 4
+        await books_balance(one.database)
+
+
+async def test_a_backlog_of_promotions_does_not_hold_up_a_code(database: str) -> None:
+    async with (
+        operator("report_delay_s=0") as simulator,
+        plane(database, simulator, row={"parts_per_s": 200}) as one,
+    ):
+        await one.up()
+        await one.accept(*(one.draft(awake(n), Purpose.PROMOTIONAL) for n in range(100)))
+        await one.holds(lambda: simulator.statistics().submits > 5)
+        before = simulator.statistics().submits
+        await one.final(await one.send("13900139000", Purpose.OTP))
+        assert list(simulator.destinations()).index("13900139000") < before + 40
+        await one.all_final()
+        await books_balance(one.database)
+
+
+@pytest.mark.parametrize("paced", [{"row": {"parts_per_s": 400}}, {"window_size": 2}])
+async def test_tenants_share_a_lane_by_their_weight(database: str, paced: dict[str, Any]) -> None:
+    async with operator("report_delay_s=0") as simulator, plane(database, simulator, **paced) as one:
+        async with one.database.transaction() as tx:
+            await add_tenant(tx, one.vault, "hy_heavy", weight=3, limits="{}")
+        await one.keeper.load()
+        heavy = one.keeper.current.keys["hy_heavy"]
+        await one.up()
+        async with outage(simulator, one):
+            await one.accept(*(one.draft(number(n)) for n in range(80)))
+            await one.accept(*(one.draft(number(1_000 + n)) for n in range(80)), key=heavy)
+        await one.all_final()
+        first = list(simulator.destinations())[:80]
+        assert 50 <= sum(to.startswith("13800131") for to in first) <= 70
+        await books_balance(one.database)
+
+
+@pytest.mark.parametrize("status", [0x58, 0x14])
+async def test_throttling_slows_the_channel_and_keeps_the_order_of_parts(database: str, status: int) -> None:
+    async with (
+        operator(f"parts_per_s_max=8 throttle_status={status}") as simulator,
+        plane(database, simulator, window_size=4) as one,
+    ):
+        words = await long(one)
+        await one.up()
+        sent = [await one.send(number(n), **words) for n in range(4)]
+        for message_id in sent:
+            row = await one.final(message_id)
+            assert row["status"] == Status.DELIVERED.number
+            assert parts_in_order(row) == [1, 2, 3]
+        statistics = simulator.statistics()
+        assert statistics.refused.keys() == {f"0x{status:08x}"}
+        assert (statistics.parts, statistics.repeated_parts) == (4 * LONG_PARTS, 0)
+        await books_balance(one.database)
+
+
+async def test_all_parts_of_a_long_text_arrive_under_one_reference(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator, row={"sessions": 2}) as one:
+        await one.final(await one.send(**await long(one)))
+        (text,) = simulator.phone("13800138000")
+        assert text.part_count == LONG_PARTS
+        assert text.text == f"【鸿雁】{LONG}"
+        await books_balance(one.database)
+
+
+async def test_a_paused_channel_sends_nothing_until_it_may(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator, row={"paused": True}) as one:
+        await one.up()
+        message_id = await one.send()
+        await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+        await one.database.execute("UPDATE channel SET paused = false")
+        assert simulator.statistics().submits == 0
+        await one.keeper.load()
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+# ---- times
+
+
+async def test_a_scheduled_message_leaves_only_when_it_is_due(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        scheduled = await one.send(number(1), send_at=clock.now() + timedelta(hours=1))
+        await one.final(await one.send(number(2)))
+        assert list(simulator.destinations()) == [number(2)]
+        await fall_due(one)
+        assert (await one.final(scheduled))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+async def test_a_message_that_waited_too_long_expires_and_is_refunded(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        before = await balance_micro(one)
+        await one.up()
+        async with outage(simulator, one):
+            row = await one.final(await one.send(validity_s=1))
+        assert (row["status"], row["cause"]) == (Status.EXPIRED.number, Cause.NOT_SENT.number)
+        assert row["refund_micro"] == row["price_micro"] == PRICE
+        assert await balance_micro(one) == before
+        await books_balance(one.database)
+    assert simulator.statistics().submits == 0
+
+
+async def test_a_message_waits_while_no_channel_is_up_and_leaves_when_one_is(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        async with outage(simulator, one):
+            sent = [await one.send(number(1)), await one.send(number(2), **await long(one))]
+            await one.holds(lambda: sum(one.gateway.waiting()) == 2)
+        for message_id in sent:
+            assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+# ---- taken back
+
+
+async def test_what_is_cancelled_in_time_never_leaves_and_is_refunded(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        before = await balance_micro(one)
+        message_id = await one.send(send_at=clock.now() + timedelta(hours=1))
+        await submit.cancel(one.database, one.tenant_id, message_id)
+        row = await one.row(message_id)
+        assert (row["status"], row["cause"]) == (Status.CANCELLED.number, Cause.CANCELLED.number)
+        assert await balance_micro(one) == before
+        await books_balance(one.database)
+        assert simulator.statistics().submits == 0
+
+
+async def cancel_code(one: Plane, message_id: MessageId) -> Code:
+    with pytest.raises(Refusal) as refused:
+        await submit.cancel(one.database, one.tenant_id, message_id)
+    return refused.value.code
+
+
+async def test_what_has_left_cannot_be_cancelled(database: str) -> None:
+    async with operator("report_loss_share=1") as simulator, plane(database, simulator) as one:
+        message_id = await one.send()
+        await one.until("SELECT 1 FROM submitted")
+        assert await cancel_code(one, message_id) is Code.REQUEST_TOO_LATE
+        assert await cancel_code(one, make.message_id()) is Code.REQUEST_NOT_FOUND
+        await books_balance(one.database)
+
+
+async def test_what_failed_once_and_waits_for_another_channel_cannot_be_cancelled(database: str) -> None:
+    async with make.world(database) as world:
+        async with world.database.transaction() as tx:
+            message_id = await make.message(tx, world, attempt=2)
+            await make.outbox(tx, world, message_id, attempt=2, avoid_channel=world.channel_id)
+        with pytest.raises(Refusal) as refused:
+            await submit.cancel(world.database, world.tenant_id, message_id)
+        assert refused.value.code is Code.REQUEST_TOO_LATE
+
+
+async def test_what_may_have_left_before_a_crash_cannot_be_cancelled(database: str) -> None:
+    async with make.world(database) as world:
+        async with world.database.transaction() as tx:
+            leaving = await make.message(tx, world, purpose=Purpose.PROMOTIONAL)
+            await make.outbox(tx, world, leaving, leaving_channel=world.channel_id, leaving_at=clock.now())
+            half = await make.message(tx, world, parts=2)
+            await make.outbox(tx, world, half)
+            await make.submitted(tx, world, half)
+        for message_id in (leaving, half):
+            with pytest.raises(Refusal) as refused:
+                await submit.cancel(world.database, world.tenant_id, message_id)
+            assert refused.value.code is Code.REQUEST_TOO_LATE
+
+
+# ---- another channel
+
+
+async def test_a_message_takes_the_next_channel_where_the_first_is_down(database: str) -> None:
+    async with (
+        operator() as first,
+        operator() as second,
+        plane(database, first, second) as one,
+    ):
+        await one.up(2)
+        await one.final(await one.send(number(1)))
+        assert (first.statistics().submits, second.statistics().submits) == (1, 0)
+        port = first.port
+        await first.stop()
+        await one.holds(lambda: sum(n > 0 for n in one.gateway.sessions_by_channel().values()) == 1)
+        await one.final(await one.send(number(2)))
+        await one.final(await one.send(number(3), **await long(one)))
+        assert second.statistics().submits == 1 + LONG_PARTS
+        await first.start(port=port)
+        await books_balance(one.database)
+
+
+async def test_a_message_takes_the_next_channel_where_the_first_cannot_now(database: str) -> None:
+    """A system error of the operator: the link stays up, nothing was taken."""
+    async with (
+        operator("refuse_status=8") as first,
+        operator() as second,
+        plane(database, first, second) as one,
+    ):
+        await one.up(2)
+        short, whole = await one.send(number(1)), await one.send(number(2), **await long(one))
+        for message_id in (short, whole):
+            row = await one.final(message_id)
+            assert row["status"] == Status.DELIVERED.number
+            assert row["channel_id"] == one.laid.channels[1]
+        assert second.statistics().parts == 1 + LONG_PARTS
+        await books_balance(one.database)
+
+
+async def test_an_operator_that_cannot_now_is_not_asked_without_pause(database: str) -> None:
+    async with operator("refuse_status=8") as simulator, plane(database, simulator) as one:
+        await one.up()
+        message_id = await one.send()
+        await one.holds(lambda: simulator.statistics().submits > 1)
+        simulator.behave(behaviour.parse("report_delay_s=0.01"))
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.statistics().submits < 20
+        await books_balance(one.database)
+
+
+async def test_a_text_is_not_sent_where_it_would_be_cut_into_more_parts(database: str) -> None:
+    async with operator() as first, operator() as second, plane(database, first, second) as one:
+        tight = await lay(one, "tight", TIGHT)
+        await one.up(2)
+        await configure(one, 0, split="udh16")
+        await one.holds(lambda: first.statistics().binds == 2)
+        await one.up(2)
+        for place in range(4):
+            row = await one.final(await one.send(number(place), **(tight if place % 2 else {})))
+            assert row["channel_id"] == one.laid.channels[place % 2]
+        assert second.statistics().parts == 4
+        await books_balance(one.database)
+
+
+async def test_a_text_that_fits_no_channel_ends_and_holds_up_nobody(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator, split="udh16") as one:
+        tight = await lay(one, "tight", TIGHT)
+        before = await balance_micro(one)
+        await one.up()
+        async with outage(simulator, one):
+            sent = [await one.send(number(n), **(tight if n == 1 else {})) for n in range(4)]
+        rows = [await one.final(message_id) for message_id in sent]
+        assert [row["status"] == Status.DELIVERED.number for row in rows] == [True, False, True, True]
+        assert (rows[1]["status"], rows[1]["cause"]) == (Status.UNDELIVERED.number, Cause.UNSUPPORTED.number)
+        assert await balance_micro(one) == before - 3 * PRICE
+        await books_balance(one.database)
+
+
+# ---- unsure
+
+
+async def unsure(one: Plane, simulator: Simulator) -> None:
+    """The operator takes a message, says nothing, and the connection breaks."""
+    await one.holds(lambda: simulator.statistics().submits >= 1)
+    simulator.behave(behaviour.parse("report_delay_s=0.01"))
+    simulator.disconnect()
+
+
+@pytest.mark.parametrize("purpose", [Purpose.OTP, Purpose.TRANSACTIONAL])
+async def test_a_code_or_notice_that_may_not_have_left_is_sent_again(database: str, purpose: Purpose) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        message_id = await one.send(purpose=purpose)
+        await unsure(one, simulator)
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.destination("13800138000").parts == 2
+        await books_balance(one.database)
+
+
+async def test_a_long_notice_that_may_not_have_left_is_sent_whole(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        message_id = await one.send(**await long(one))
+        await unsure(one, simulator)
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.phone("13800138000")[-1].part_count == LONG_PARTS
+        await books_balance(one.database)
+
+
+async def send_once(one: Plane, careful: str) -> tuple[str, MessageId]:
+    """A promotion, or a notice whose template does not allow a second time."""
+    if careful == "promotion":
+        return awake(), await one.send(awake(), Purpose.PROMOTIONAL)
+    return number(1), await one.send(number(1), **await lay(one, "once", "您的快递已到", resend=False))
+
+
+@pytest.mark.parametrize("careful", ["promotion", "notice"])
+async def test_what_must_not_be_doubled_is_settled_by_a_later_report(database: str, careful: str) -> None:
+    async with (
+        operator("ack_loss_share=1 report_delay_s=0.3") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        to, message_id = await send_once(one, careful)
+        await unsure(one, simulator)
+        await one.until("SELECT 1 FROM submitted WHERE state = 1")
+        await books_balance(one.database)
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.destination(to).submits == 1
+        await books_balance(one.database)
+
+
+async def test_a_report_before_the_part_is_known_to_be_unsure_settles_it(database: str) -> None:
+    async with operator("ack_loss_share=1 report_delay_s=0") as simulator, plane(database, simulator) as one:
+        await one.up()
+        to, message_id = await send_once(one, "promotion")
+        await one.until("SELECT 1 FROM early_report")
+        await unsure(one, simulator)
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.destination(to).submits == 1
+        await books_balance(one.database)
+
+
+async def test_a_promotion_that_nobody_reports_on_ends_as_unknown(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        to, message_id = await send_once(one, "promotion")
+        await unsure(one, simulator)
+        await one.until("SELECT 1 FROM submitted WHERE state = 1")
+        async with one.database.transaction() as tx:
+            await prune.give_up_overdue(tx, QUICK, clock.now() + timedelta(seconds=QUICK.report_wait_s + 1))
+        row = await one.row(message_id)
+        assert (row["status"], row["cause"]) == (Status.UNKNOWN.number, Cause.NO_REPORT.number)
+        assert simulator.destination(to).submits == 1
+        await books_balance(one.database)
+
+
+async def test_an_ack_that_never_comes_leaves_a_promotion_unsure(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        plane(database, simulator, ack_wait_s=0.2) as one,
+    ):
+        await one.up()
+        to, _ = await send_once(one, "promotion")
+        await one.until("SELECT 1 FROM submitted WHERE state = 1")
+        assert simulator.destination(to).submits == 1
+        await books_balance(one.database)
+
+
+async def test_an_operator_that_gives_no_ids_is_survived(database: str) -> None:
+    async with operator("ack_id=empty report_delay_s=0.2") as simulator, plane(database, simulator) as one:
+        await one.up()
+        outcomes = await one.accept(*(one.draft(number(n)) for n in range(20)))
+        for outcome in outcomes:
+            assert isinstance(outcome, Accepted)
+            assert (await one.final(outcome.id))["status"] == Status.DELIVERED.number
+        assert simulator.statistics().parts == 20
+        await books_balance(one.database)
+
+
+async def test_the_operator_is_asked_where_no_report_comes(database: str) -> None:
+    async with (
+        operator("report_loss_share=1") as simulator,
+        plane(database, simulator, settings=replace(QUICK, unsure_wait_s=0)) as one,
+    ):
+        assert (await one.final(await one.send()))["status"] == Status.DELIVERED.number
+        assert simulator.statistics().reports == 0
+        await books_balance(one.database)
+
+
+# ---- rules asked again
+
+
+async def test_an_opt_out_stops_what_is_already_queued(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        before = await balance_micro(one)
+        await one.up()
+        async with outage(simulator, one):
+            message_id = await one.send(awake(), Purpose.PROMOTIONAL)
+            await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+            await stop(one, awake() if awake().startswith("+") else "+86" + awake())
+        row = await one.final(message_id)
+        assert (row["status"], row["cause"]) == (Status.REFUSED.number, Cause.OPTED_OUT.number)
+        assert await balance_micro(one) == before
+        assert simulator.statistics().submits == 0
+        await books_balance(one.database)
+
+
+async def test_who_opted_out_still_gets_codes(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        async with outage(simulator, one):
+            queued = await one.send(number(1), Purpose.OTP)
+            await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+            await stop(one, "+86" + number(1))
+        later = await one.send(number(1), Purpose.OTP)
+        for message_id in (queued, later):
+            assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+async def test_a_block_stops_what_is_scheduled(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        message_id = await one.send(number(1), Purpose.OTP, send_at=clock.now() + timedelta(hours=1))
+        async with one.database.transaction() as tx:
+            await optout.block(
+                tx, [optout.Suppressed(one.vault.phone_index("+86" + number(1)), one.tenant_id)]
+            )
+        await fall_due(one)
+        row = await one.final(message_id)
+        assert (row["status"], row["cause"]) == (Status.REFUSED.number, Cause.BLOCKED.number)
+        assert row["refund_micro"] == row["price_micro"]
+        assert simulator.statistics().submits == 0
+        await books_balance(one.database)
+
+
+async def quiet_now(one: Plane, to: str) -> None:
+    """Move the tenant's hours so that this moment is a quiet one for a number of awake()."""
+    offset = 8 if not to.startswith("+51") else -5
+    hour = (clock.now().hour + offset) % 24
+    until, quiet = (8, 9) if hour >= 9 else (12, 21)
+    await one.database.execute("UPDATE tenant SET quiet_until_hour = $1, quiet_from_hour = $2", until, quiet)
+    await one.keeper.load()
+
+
+async def test_a_promotion_that_falls_due_in_quiet_hours_waits_for_the_morning(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        await one.send(
+            awake(), Purpose.PROMOTIONAL, send_at=clock.now() + timedelta(seconds=60), validity_s=259_200
+        )
+        await quiet_now(one, awake())
+        await fall_due(one)
+        await one.until("SELECT 1 FROM outbox WHERE owner = 0 AND due_at > now() + interval '10 minutes'")
+        assert simulator.statistics().submits == 0
+        await books_balance(one.database)
+
+
+async def test_a_promotion_kept_from_leaving_until_quiet_hours_waits_for_the_morning(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        async with outage(simulator, one):
+            await one.send(awake(), Purpose.PROMOTIONAL, validity_s=259_200)
+            await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+            await quiet_now(one, awake())
+        await one.until("SELECT 1 FROM outbox WHERE owner = 0 AND due_at > now()")
+        assert simulator.statistics().submits == 0
+        await books_balance(one.database)
+
+
+# ---- several gateways, and their ends
+
+
+async def delivered_once(planes: Sequence[Plane], simulator: Simulator, count: int) -> None:
+    await planes[0].all_final()
+    (row,) = await planes[0].database.fetch("SELECT count(*) AS n FROM message WHERE status = 1")
+    assert row["n"] == count
+    assert (simulator.statistics().parts, simulator.statistics().repeated_parts) == (count, 0)
+    await books_balance(planes[0].database)
+
+
+async def test_two_gateways_share_the_sessions_of_a_channel(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator, row={"sessions": 4}) as (first, second):
+        await shared(first, second, each=2)
+        assert simulator.statistics().sessions == 4
+        for n in range(20):
+            await (first, second)[n % 2].send(number(n))
+        await delivered_once((first, second), simulator, 20)
+
+
+async def test_parts_reported_to_two_gateways_at_once_settle_their_messages(database: str) -> None:
+    async with (
+        operator("report_delay_s=0.2") as simulator,
+        pair(database, simulator, row={"sessions": 2}, window_size=500) as (first, second),
+    ):
+        await shared(first, second)
+        for one, start in ((first, 0), (second, 150)):
+            words = await long(one) if one is first else {"template": "long", "params": {}}
+            await one.keeper.load()
+            one.key = one.keeper.current.keys[one.key.key_id]
+            await one.accept(*(one.draft(number(start + n), **words) for n in range(150)))
+        await first.all_final()
+        assert simulator.statistics().parts == 300 * LONG_PARTS
+        await books_balance(first.database)
+
+
+async def test_a_gateway_without_a_session_does_not_keep_what_another_could_send(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator) as (first, second):
+        await first.holds(lambda: simulator.statistics().sessions == 1)
+        for n in range(10):
+            await (first, second)[n % 2].send(number(n))
+        await delivered_once((first, second), simulator, 10)
+
+
+async def test_a_gateway_that_closes_hands_back_what_it_has_not_sent(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator, row={"sessions": 2}) as (first, second):
+        await shared(first, second)
+        async with outage(simulator, first, second):
+            words = await long(first)
+            for n in range(5):
+                await first.send(number(n), **(words if n == 1 else {}))
+            await first.send(awake(7), Purpose.PROMOTIONAL)
+            await first.holds(lambda: sum(first.gateway.waiting()) == 6)
+            await first.gateway.close()
+            (row,) = await first.database.fetch("SELECT count(*) AS n FROM outbox WHERE owner = 1")
+            assert row["n"] == 0
+        await delivered_once(
+            (second,), simulator, 5 + LONG_PARTS - 1 + 1
+        ) if False else await second.all_final()
+        statistics = simulator.statistics()
+        assert (statistics.parts, statistics.repeated_parts) == (5 + LONG_PARTS, 0)
+        await books_balance(second.database)
+
+
+async def test_a_gateway_that_closes_frees_its_sessions_for_the_others(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator) as (first, second):
+        await first.holds(lambda: simulator.statistics().sessions == 1)
+        holder, other = (
+            (first, second) if sum(first.gateway.sessions_by_channel().values()) else (second, first)
+        )
+        await holder.gateway.close()
+        leases = await other.database.fetch(
+            "SELECT 1 FROM session_lease WHERE gateway = $1 AND until > now()", 1 if holder is first else 2
+        )
+        assert leases == []
+
+
+async def test_a_promotion_that_was_put_back_is_handed_back_by_a_graceful_stop(database: str) -> None:
+    """It was committed as leaving, and then the operator said that it had not taken it."""
+    async with operator("refuse_status=8") as simulator, plane(database, simulator) as one:
+        await one.up()
+        message_id = await one.send(awake(), Purpose.PROMOTIONAL)
+        await one.holds(lambda: simulator.statistics().submits > 0)
+        await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+        await one.gateway.close()
+        (row,) = await one.database.fetch("SELECT owner, leaving_at FROM outbox WHERE id = $1", message_id)
+        assert (row["owner"], row["leaving_at"]) == (0, None)
+
+
+async def test_the_rows_of_a_dead_gateway_are_sent_by_another(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator, row={"sessions": 2}) as (first, second):
+        await shared(first, second)
+        async with outage(simulator, first, second):
+            for n in range(10):
+                await first.send(number(n))
+            await first.die()
+        await grow_old(second, gateway=1)
+        await delivered_once((second,), simulator, 10)
+
+
+async def test_a_promotion_that_was_leaving_when_its_gateway_died_is_not_sent_again(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        pair(database, simulator, row={"sessions": 2}) as (first, second),
+    ):
+        await shared(first, second)
+        await first.send(awake(), Purpose.PROMOTIONAL)
+        await first.holds(lambda: simulator.statistics().submits == 1)
+        await first.die()
+        await grow_old(second, gateway=1)
+        await second.until("SELECT 1 FROM submitted WHERE state = 1")
+        await second.until("SELECT 1 WHERE NOT EXISTS (SELECT FROM outbox)")
+        assert simulator.statistics().submits == 1
+        await books_balance(second.database)
+
+
+async def test_only_the_missing_parts_of_a_long_notice_are_sent_after_a_crash(database: str) -> None:
+    async with operator() as simulator, pair(database, simulator, row={"sessions": 2}) as (first, second):
+        await shared(first, second)
+        async with outage(simulator, first, second):
+            message_id = await first.send(**await long(first))
+            await first.die()
+            async with second.database.transaction() as tx:  # its first part had been taken
+                await tx.execute(
+                    "INSERT INTO submitted (tenant_id, channel_id, upstream_id, message_id, part_index, attempt, sent_at)"
+                    " VALUES ($1, $2, 'earlier', $3, 1, 1, now())",
+                    second.tenant_id, second.laid.channels[0], message_id,
+                )  # fmt: skip
+        await grow_old(second, gateway=1)
+        await second.until("SELECT 1 FROM message WHERE pending = 1")
+        assert simulator.statistics().parts == LONG_PARTS - 1
+        await books_balance(second.database)
+
+
+async def promised(one: Plane, row: dict[str, Any], **columns: Any) -> MessageId:
+    """A message and its row in the outbox as an earlier life has left them; paid for and counted."""
+    world = make.World(one.database, one.vault, one.tenant_id, one.laid.app_id, 1, 1, one.laid.channels[0])
+    async with one.database.transaction() as tx:
+        message_id = await make.message(tx, world, **columns)
+        await make.outbox(tx, world, message_id, **row)
+        await tx.execute("UPDATE balance SET amount_micro = amount_micro - $1 WHERE shard = 0", PRICE)
+        await tx.execute(
+            "INSERT INTO ledger (tenant_id, kind, amount_micro) VALUES ($1, 'charge', $2)",
+            one.tenant_id,
+            -PRICE,
+        )
+        await make.tally(tx, world, template_id=1)
+    return message_id
+
+
+async def test_a_gateway_started_anew_finds_what_it_had_not_sent(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one:
+        message_id = await promised(one, {"owner": 1, "due_at": clock.now() - timedelta(seconds=5)})
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.statistics().parts == 1
+        await books_balance(one.database)
+
+
+async def test_a_second_attempt_that_comes_too_late_ends_as_the_first_did(database: str) -> None:
+    async with (
+        operator() as first,
+        operator("ack_loss_share=1 report_loss_share=1") as second,
+        plane(database, first, second, window_size=1, close_wait_s=0.05) as one,
+    ):
+        await one.up(2)
+        await one.database.execute(
+            "UPDATE route_rule SET priority = -1 WHERE channel_id = $1", one.laid.channels[1]
+        )
+        await one.keeper.load()
+        await one.send(number(1))
+        await one.holds(lambda: second.statistics().submits == 1)  # its window is full
+        message_id = await promised(
+            one,
+            {"attempt": 2, "avoid_channel": one.laid.channels[0]},
+            attempt=2,
+            cause=Cause.NETWORK,
+            code="NET",
+            expires_at=clock.now() + timedelta(seconds=1),
+        )
+        row = await one.final(message_id)
+        assert (row["status"], row["cause"], row["code"]) == (
+            Status.UNDELIVERED.number,
+            Cause.NETWORK.number,
+            "NET",
+        )
+        assert row["refund_micro"] == 0
+        await books_balance(one.database)
+
+
+# ---- a lost database
+
+
+async def test_a_lost_database_loses_nothing_and_doubles_nothing(database: str) -> None:
+    looking = await db.connect(database, QUICK)  # this test's own way to the database is not cut
+    async with (
+        operator("report_delay_s=0.05") as simulator,
+        severable(database) as way,
+        plane(way.dsn, simulator, window_size=10) as one,
+    ):
+        await one.up()
+        outcomes = await one.accept(
+            *(one.draft(number(n)) for n in range(40)),
+            *(one.draft(awake(100 + n), Purpose.PROMOTIONAL) for n in range(40)),
+        )
+        assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+        await one.holds(lambda: simulator.statistics().submits > 5)
+        await way.cut()
+        await one.holds(lambda: not one.gateway.ticker.idle)
+        await way.mend()
+        one.database, cut = looking, one.database
+        await one.all_final()
+        one.database = cut
+        assert (simulator.statistics().parts, simulator.statistics().repeated_parts) == (80, 0)
+        await books_balance(looking)
+    await looking.close()
