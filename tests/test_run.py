@@ -233,6 +233,9 @@ async def test_a_gateway_waits_until_its_predecessor_of_the_same_number_has_ende
             return "gateway.waits_for_predecessor" in laid.install.log.read_text()
 
         await install.until(waits, "both send")
+        second.terminate()
+        assert await second.wait() == 0  # and hands nothing back: what stands under its number is the first's
+        second = await laid.install.spawn("run", "--role=gateway")
         first.terminate()
         assert await first.wait() == 0
         await nothing_is_lost(laid, count, doubled_max=0)

@@ -7,6 +7,7 @@ the command line too.
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -45,6 +46,7 @@ LINKS_GAP_S = 1.0
 DATABASE_START_S = 300.0  # recovery of a large log may take minutes
 RESTART_S = 0.2  # a role that died comes back after this, doubling while it keeps dying
 RESTART_S_MAX = 10.0
+GC_YOUNG, GC_MIDDLE, GC_OLD = 50_000, 20, 50
 PARENT_GAP_S = 0.5
 PAID_GAP_S = 0.02
 GATEWAY_LOCK = 0x67617465  # 'gate': first half of the advisory lock, the gateway's number is the second
@@ -173,6 +175,10 @@ class _Process:
             if "door" not in roles and self._settings.metrics_port:
                 keep.append(_serve_metrics(self._settings.metrics_port, self._counters.render))
             running = [tasks.create_task(one) for one in keep]
+            # What is loaded by now stays; what comes lives for milliseconds and dies by reference count. The
+            # collector's default rhythm would walk thousands of messages in hand for every few hundred new ones.
+            gc.freeze()
+            gc.set_threshold(GC_YOUNG, GC_MIDDLE, GC_OLD)
             log.info("process.ready", roles=list(roles))
             await stop.wait()
             await self._close()

@@ -41,7 +41,7 @@ REPEATABLE_WAITING_MAX = 100  # batch requests with an Idempotency-Key, waiting;
 REPEATABLE_WORKERS = 4  # and under way at once
 REPEATABLE_BUSY_S = 30  # how long an unanswered key counts as still under way elsewhere
 WRITERS = 2  # commits under way at once
-MANY_ROWS = 200  # so many waiting are worth a second commit beside the first; fewer share the next one
+MANY_ROWS = 8  # so many waiting are worth a second commit beside the first; fewer share the next one
 HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
 EPOCH_S = 1_577_836_800  # 2020: hits are seconds since then, so that they and a hash fit 63 bits
 
