@@ -564,7 +564,7 @@ async def test_a_hanging_endpoint_keeps_its_own_slots_and_nobody_waits_for_it(da
                     <= len([post for post in sink.posts if post.path == "/hangs"])
                     <= SETTINGS.notice_posts_max
                 )
-    assert sink.taken("well") == ids_of(well)
+    assert sorted(sink.taken("well")) == sorted(ids_of(well))  # its POSTs may run side by side
 
 
 async def test_an_endpoint_in_our_own_network_is_not_called(database: str) -> None:
