@@ -4,6 +4,7 @@ Both are programs others wrote from the same specification, so they would notice
 """
 
 import asyncio
+import random
 import shutil
 import socket
 import struct
@@ -215,9 +216,13 @@ max-messages = 0
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
+    """Ports below those the system gives out: waiting for one of those to listen may connect it to itself."""
+    found: list[socket.socket] = []
+    while len(found) < count:
+        with suppress(OSError):
+            found.append(socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))))
+    ports = [one.getsockname()[1] for one in found]
+    for one in found:
         one.close()
     return ports
 
