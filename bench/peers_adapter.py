@@ -1,8 +1,8 @@
 """hongyan under the peer harness: link it to its adapters/ours.py.
 
 Drives the program by command line and environment only. PEERBENCH_HONGYAN names the checkout, if it is not this one.
-Options: --opt opt_outs=N (1000000) · layout='door gateway+clerk' · window=N (200) · sessions=N (1) · auth=basic|mac
-· purpose=load|code|sale · batch=N (messages in one request; the load's --n counts requests then).
+Options: --opt opt_outs=N (1000000) · layout='door gateway+clerk' · window=N (200) · sessions=N (1) · purpose=load|code|sale
+· kill=door|gateway|clerk|postgres|all, for its kill mode. Batches and signed requests are not driven yet.
 """
 
 import base64
