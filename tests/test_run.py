@@ -17,7 +17,8 @@ from typing import Final
 import pytest
 
 import install
-from hongyan import run, vault
+from hongyan import db, run, vault
+from hongyan.control import data_keys
 from hongyan.settings import ROLES, Settings
 from hongyan.simulator import Behaviour
 from hongyan.simulator.behaviour import Span
@@ -35,6 +36,26 @@ def test_processes_that_start_at_once_make_one_master_key(tmp_path: Path) -> Non
         keys = starting.map(lambda _: vault.read_master_key("", tmp_path / "master.key").reveal(), range(32))
     assert len(set(keys)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+
+
+async def test_a_process_that_starts_while_another_makes_the_first_keys_opens_the_same_vault(
+    database: str, tmp_path: Path
+) -> None:
+    known = Settings(state_dir=tmp_path, allow_unsafe_database=True)
+    pool = await db.connect(database, known)
+
+    async def looks() -> bool:
+        return await pool.fetch("SELECT FROM pg_locks WHERE NOT granted") != []
+
+    try:
+        async with asyncio.TaskGroup() as tasks, pool.transaction() as tx:
+            await tx.execute("LOCK TABLE vault_key IN ACCESS EXCLUSIVE MODE")
+            second = tasks.create_task(run.open_vault(pool, known))
+            await install.until(looks, "the second does not look for keys")
+            first = await data_keys.lay(tx, vault.read_master_key("", tmp_path / "master.key"))
+        assert second.result().phone_index("+8613800138000") == first.phone_index("+8613800138000")
+    finally:
+        await pool.close()
 
 
 async def test_a_port_that_another_install_has_is_refused_rather_than_shared(

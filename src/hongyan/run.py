@@ -100,7 +100,8 @@ async def open_vault(database: db.Database, settings: Settings) -> Vault:
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.state_dir / "master.key"
     async with database.transaction() as tx:
-        if not settings.master_key and not path.exists() and await data_keys.wrapped(tx):
+        # In this order: a process that starts beside us makes the file before the rows.
+        if not settings.master_key and await data_keys.wrapped(tx) and not path.exists():
             raise VaultError(f"{path} is missing: put your copy there (mode 600), or set HONGYAN_MASTER_KEY")
         return await data_keys.lay(tx, vault.read_master_key(settings.master_key, path))
 
