@@ -47,6 +47,7 @@ DATABASE_START_S = 300.0  # recovery of a large log may take minutes
 RESTART_S = 0.2  # a role that died comes back after this, doubling while it keeps dying
 RESTART_S_MAX = 10.0
 GC_YOUNG, GC_MIDDLE, GC_OLD = 50_000, 20, 50
+DEMO_OPERATOR_PORT = 27_750
 PARENT_GAP_S = 0.5
 PAID_GAP_S = 0.02
 GATEWAY_LOCK = 0x67617465  # 'gate': first half of the advisory lock, the gateway's number is the second
@@ -676,10 +677,14 @@ async def _demand_address(settings: Settings) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return the practice operator's port: the same at every start if it is free, so that nothing has to change."""
+    for wanted in (DEMO_OPERATOR_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", wanted))
+            port: int = probe.getsockname()[1]
+            return port
+    raise AddressError("no port is free on 127.0.0.1")
 
 
 def _say(line: str) -> None:

@@ -134,7 +134,13 @@ async def _wording(tx: db.Tx, tenant_id: TenantId) -> None:
 
 
 async def _channels(tx: db.Tx, vault: Vault, tenant_id: TenantId, simulator_port: int) -> None:
-    settings = {"hosts": ["127.0.0.1"], "port": simulator_port, "system_id": "demo", "password": "demo"}
+    settings = {
+        "hosts": ["127.0.0.1"],
+        "port": simulator_port,
+        "system_id": "demo",
+        "password": "demo",
+        "backoff_s": 0.1,  # the practice operator starts at the same moment as we do
+    }
     try:
         await upstreams.configure(tx, vault, await upstreams.find(tx, CHANNEL), settings)
     except Refusal:
