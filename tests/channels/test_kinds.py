@@ -1,3 +1,5 @@
+"""Laws of channels/kinds.py: settings are refused in clear words, described as a schema, and never print secrets."""
+
 import json
 
 import pytest

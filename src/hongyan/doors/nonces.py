@@ -14,7 +14,6 @@ from hongyan.doors.gather import Gatherer, Heard, Told
 from hongyan.vocab.errors import Code, Refusal
 
 MARGIN_S: Final = 60.0  # between the clocks of several door machines
-PRUNE_MAX: Final = 10_000  # rows of one statement
 
 
 class Nonces:
@@ -58,20 +57,6 @@ SELECT key_id, nonce, to_timestamp(until_s)
     ON CONFLICT DO NOTHING
 RETURNING key_id, nonce
 """
-
-
-PRUNE_SQL: LiteralString = """
-WITH stale AS (
-    DELETE FROM nonce WHERE ctid = ANY(ARRAY(SELECT ctid FROM nonce WHERE until < now() LIMIT $1)) RETURNING 1
-)
-SELECT count(*)::int AS count FROM stale
-"""
-
-
-async def prune(database: db.Database) -> int:
-    """Forget nonces whose requests are too old anyway; returns how many. Call again while PRUNE_MAX."""
-    (row,) = await database.fetch(PRUNE_SQL, PRUNE_MAX)
-    return int(row["count"])
 
 
 class _Use(msgspec.Struct, frozen=True):

@@ -175,7 +175,11 @@ class Code(Enum):
         "System.Error", 50000, 500, "系统错误，请带 request_id 联系我们", "Our fault; tell us the request_id"
     )
     SYSTEM_BUSY = CodeRow(
-        "System.Busy", 50001, 503, "系统繁忙，请稍后重试", "Busy; nothing was accepted, try again"
+        "System.Busy",
+        50001,
+        503,
+        "系统繁忙，请稍后重试",
+        "Busy; try again, with an Idempotency-Key so that it is sent once",
     )
 
 

@@ -31,7 +31,6 @@ from hongyan.way.snapshot import Keeper
 
 log = structlog.get_logger()
 
-RETRY_LEFT_S = 5  # less validity than this is not worth another channel
 RECONNECT_S = 0.2
 WORD_CHARACTERS_MAX = 200  # of an id or code: ids have 64 at most in every protocol, so this is garbage
 FEW = 20  # below so many acks and reports the gap is the idle one
