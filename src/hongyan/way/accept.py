@@ -41,7 +41,8 @@ REPEATABLE_WAITING_MAX = 100  # batch requests with an Idempotency-Key, waiting;
 REPEATABLE_WORKERS = 4  # and under way at once
 REPEATABLE_BUSY_S = 30  # how long an unanswered key counts as still under way elsewhere
 WRITERS = 2  # commits under way at once
-MANY_ROWS = 8  # so many waiting are worth a second commit beside the first; fewer share the next one
+QUIET_TURNS = 2  # of the event loop without a new row: nobody else is coming just now
+MANY_ROWS = 40  # so many waiting are worth a second commit beside the first; fewer share the next one
 HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
 EPOCH_S = 1_577_836_800  # 2020: hits are seconds since then, so that they and a hash fit 63 bits
 
@@ -388,7 +389,11 @@ class Acceptor:
             self._release(rows)
 
     async def _company(self) -> None:
-        """Wait for something to commit; when it is little, longer for more: a statement costs as much as 40 rows."""
+        """Wait for something to commit, and a little for more: a statement costs as much as 20 of its rows.
+
+        Who waits for an answer asks again as soon as he has it, so after a commit the next requests come in a
+        row: they are company while each turn of the event loop brings one.
+        """
         while True:
             while not self._waiting:
                 self._wake.clear()
@@ -401,8 +406,15 @@ class Acceptor:
                     await self._written.wait()
             except TimeoutError:
                 break
+        gather_s = self._settings.accept_gather_ms / 1000
         if len(self._waiting) < _FEW_ROWS:
-            await asyncio.sleep(self._settings.accept_gather_ms / 1000)
+            await asyncio.sleep(gather_s)
+        end_s = time.monotonic() + gather_s
+        quiet = 0
+        while quiet < QUIET_TURNS and time.monotonic() < end_s:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == before else 0
 
     def _take(self) -> list[_Row]:
         """Take the next batch. Rows that share a frequency or idempotency key with one under way wait for it."""

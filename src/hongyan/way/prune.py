@@ -391,7 +391,7 @@ async def ensure_partitions(tx: db.Tx, now: datetime) -> int:
 # LIKE and ATTACH, because CREATE … PARTITION OF would lock out everybody who writes to message.
 PARTITION_SQL: LiteralString = """
 CREATE TABLE {name} (LIKE message INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)
-  WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)
+  WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)
 """
 ATTACH_SQL: LiteralString = (
     "ALTER TABLE message ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{next}')"

@@ -531,6 +531,21 @@ WITH ack AS (
        AND NOT (s.channel_id, s.upstream_id) IN (SELECT channel_id, upstream_id FROM report)
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, h.status, h.cause, h.code, h.at_ms, h.elsewhere, h.for_all
+), plain AS (
+    UPDATE message m
+       SET pending = 0, worst = 1, status = 1, cause = h.cause, code = h.code, cost_micro = m.cost_micro + h.cost_micro,
+           channel_id = h.channel_id, done_at = now(),
+           attempts = jsonb_build_array(jsonb_build_array(
+               h.attempt, h.part_index, h.channel_id, coalesce(h.upstream_raw, h.upstream_id),
+               (extract(epoch FROM h.sent_at) * 1000)::bigint, (extract(epoch FROM h.acked_at) * 1000)::bigint, h.at_ms,
+               h.status, h.cause, h.code, h.decision))
+      FROM hit h
+     WHERE h.status = 1 AND h.state < 2 AND h.attempt = 1 AND m.tenant_id = h.tenant_id AND m.id = h.message_id
+       AND m.part_count = 1 AND m.status = 0 AND m.attempt = 1
+    RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
+              m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
+              m.sealed, false AS again, 0::smallint AS late, 0::bigint AS refunded, h.at_ms, true AS news,
+              greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
 ), part AS (
     SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
            (count(*) FILTER (WHERE state = 2))::smallint AS late,
@@ -541,13 +556,14 @@ WITH ack AS (
                attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
                (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
                status, cause, code, decision)) AS attempts
-      FROM (SELECT * FROM hit UNION ALL SELECT * FROM spoken_for) h GROUP BY tenant_id, message_id
+      FROM (SELECT * FROM hit WHERE NOT message_id IN (SELECT id FROM plain) UNION ALL SELECT * FROM spoken_for) h
+     GROUP BY tenant_id, message_id
 ), held AS MATERIALIZED (
     SELECT m.tenant_id, m.id, m.status, m.pending, m.lost, m.worst, m.attempt, m.refund_micro
       FROM part p JOIN message m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
      WHERE m.part_count > 1 OR p.late > 0
      ORDER BY m.tenant_id, m.id FOR UPDATE OF m
-), moved AS (
+), folded AS (
     UPDATE message m
        SET pending = CASE WHEN n.again THEN m.pending ELSE n.pending END,
            lost = m.lost - n.late,
@@ -590,6 +606,8 @@ WITH ack AS (
               m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
               m.status > 0 AND (n.late = 0 OR m.status <> 2) AS news, -- unknown that stays so is none
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
+), moved AS (
+    SELECT * FROM plain UNION ALL SELECT * FROM folded
 ), owed AS (
     INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
     SELECT tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code, to_timestamp(at_ms / 1000.0),
