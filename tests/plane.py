@@ -28,9 +28,7 @@ from hongyan.way.snapshot import Keeper, Key
 from hongyan.way.submit import Gateway
 
 WAIT_S: Final = 20.0
-QUICK: Final = replace(
-    make.SETTINGS, claim_gap_s=0.05, sweep_gap_s=0.2, tick_gap_idle_ms=2.0, stop_wait_s=5.0
-)
+QUICK: Final = replace(make.SETTINGS, claim_gap_s=0.05, sweep_gap_s=0.2, tick_gap_ms=2.0, stop_wait_s=5.0)
 NO_LIMITS: Final = '{"otp": [0, 0, 0], "transactional": [0, 0, 0], "promotional": [0, 0, 0]}'
 # Promotional messages may leave at any hour a test happens to run: the tenant's hours are as wide as the
 # schema lets them be, and where even those are shut, tests of promotional messages write abroad.

@@ -38,9 +38,11 @@ Unavailable = (
     asyncpg.InternalClientError,
 )
 
-# Generic plans: our statements take arrays, whose custom plans would be made anew each time for nothing.
+# Generic plans: our statements take arrays, whose custom plans would be made anew each time for nothing. They are
+# often made while a queue is empty, when reading all of it looks cheapest, and kept while it grows: so never that way.
 SESSION = {
     "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
     "jit": "off",
     "timezone": "UTC",
     "application_name": "hongyan",

@@ -44,7 +44,7 @@ class Settings:
     body_octets_max: int = 2_000_000  # 1,000 messages of 2,000 octets
     accept_batch_max: int = 500  # rows in one commit: beyond it PostgreSQL's cost per row no longer falls
     accept_waiting_max: int = 20_000  # requests waiting for a commit; beyond it 503 rather than a late answer
-    accept_gather_ms: float = 4.0  # the longest wait for company before a commit
+    accept_gather_ms: float = 8.0  # the longest wait for company before a commit
     accept_wait_s: float = 10.0  # an answer later than this helps nobody: 503
     validity_s_default: int = 86_400
     validity_s_max: int = 259_200  # 3 days: beyond it operators have forgotten the message
@@ -61,8 +61,8 @@ class Settings:
     claim_batch_max: int = 1_000
     claim_gap_s: float = 0.2  # how often a gateway looks for due rows when none were announced
     sweep_gap_s: float = 2.0  # how often it looks for rows of its own that nobody handed over
-    tick_gap_ms: float = 3.0  # between two commits of acks and reports at load
-    tick_gap_idle_ms: float = 8.0  # the same when there is little to commit
+    tick_gap_ms: float = 8.0  # between two commits of acks and reports: many then share one
+    tick_gap_pressed_ms: float = 2.0  # the same while messages wait for a place in a window
     tick_batch_max: int = 1_000
     lane_reserve_percent: int = 20  # of rate and window, kept free of promotional messages
     gateway_dead_s: float = 10.0  # silent for so long: others take its rows

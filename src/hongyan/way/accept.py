@@ -41,6 +41,7 @@ REPEATABLE_WAITING_MAX = 100  # batch requests with an Idempotency-Key, waiting;
 REPEATABLE_WORKERS = 4  # and under way at once
 REPEATABLE_BUSY_S = 30  # how long an unanswered key counts as still under way elsewhere
 WRITERS = 2  # commits under way at once
+FEW_ROWS = 8  # so few wait for company by the clock; more only while others come
 QUIET_TURNS = 2  # of the event loop without a new row: nobody else is coming just now
 MANY_ROWS = 40  # so many waiting are worth a second commit beside the first; fewer share the next one
 HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
@@ -165,6 +166,8 @@ class Acceptor:
         self._under_way = 0  # rows being committed, and batch requests being served
         self._writing = 0  # commits under way
         self._written = asyncio.Event()
+        self._gathering = asyncio.Lock()  # one writer at a time takes what waits
+        self._gather_s = settings.accept_gather_ms / 1000
         self.stopping = False
 
     # ---- in
@@ -364,8 +367,9 @@ class Acceptor:
         holder = db.Holder(self._database)
         try:
             while True:
-                await self._company()
-                rows = self._take()
+                async with self._gathering:
+                    await self._company()
+                    rows = self._take()
                 if rows:
                     await self._commit_or_refuse(holder, rows, shard)
                 elif self._waiting:  # all of them share a key with one under way; _release() wakes us
@@ -406,10 +410,18 @@ class Acceptor:
                     await self._written.wait()
             except TimeoutError:
                 break
-        gather_s = self._settings.accept_gather_ms / 1000
-        if len(self._waiting) < _FEW_ROWS:
-            await asyncio.sleep(gather_s)
-        end_s = time.monotonic() + gather_s
+        await self._gather()
+
+    async def _gather(self) -> None:
+        """Wait for company, at most accept_gather_ms from when the first came: shorter where none has come lately."""
+        end_s = self._waiting[0].entry.since_s + self._gather_s
+        if len(self._waiting) < FEW_ROWS:
+            before = len(self._waiting)
+            await asyncio.sleep(end_s - time.monotonic())
+            gained = len(self._waiting) - before
+            longest_s = self._settings.accept_gather_ms / 1000
+            factor = 2 if gained > 1 else 0.5 if gained == 0 else 1
+            self._gather_s = min(longest_s, max(longest_s / 8, self._gather_s * factor))
         quiet = 0
         while quiet < QUIET_TURNS and time.monotonic() < end_s:
             before = len(self._waiting)
@@ -622,7 +634,6 @@ class Acceptor:
 
 
 _NO_LIMITS = Limits(0, 0, 0)
-_FEW_ROWS = 5
 _pack = msgspec.msgpack.encode
 _OPTED_OUT, _BLOCKED, _FREQUENT, _REPEATED = 1, 2, 3, 4
 

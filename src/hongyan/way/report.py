@@ -2,7 +2,7 @@
 
 Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally. Entry point: Ticker.
 One statement a tick stores acks, settles reports, owes notices and forgets paid ones, so one commit serves all
-of them; how much it carries follows the load. Nothing is confirmed to anybody before it is stored: window
+of them. Nothing is confirmed to anybody before it is stored: window
 slots and report responses go back to the channels after the commit.
 Surprises: a report in the same tick as its ack waits for the next, because the parts of one statement see the
 same snapshot. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 
 RECONNECT_S = 0.2
 WORD_CHARACTERS_MAX = 200  # of an id or code: ids have 64 at most in every protocol, so this is garbage
-FEW = 20  # below so many acks and reports the gap is the idle one
 
 
 class Acked(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +112,7 @@ class Outlet(msgspec.Struct, frozen=True):
     other_channel: Callable[[ChannelId], bool]  # might another channel do better?
     speaks_for_all: Callable[[ChannelId], bool]  # does one report stand for a whole long message there?
     left: Callable[[Sequence[bytes]], None]  # these messages are no longer in the outbox
+    pressed: Callable[[], bool]  # do messages wait for the places that a commit would free?
 
 
 class Ticker:
@@ -221,8 +221,8 @@ class Ticker:
             holder.drop()
 
     def _gap_s(self) -> float:
-        busy = len(self._acks) + len(self._reports) >= FEW
-        return (self._settings.tick_gap_ms if busy else self._settings.tick_gap_idle_ms) / 1000
+        pressed = self._outlet.pressed()
+        return (self._settings.tick_gap_pressed_ms if pressed else self._settings.tick_gap_ms) / 1000
 
     async def _tick(self, tx: db.Tx) -> None:
         if self._maybe:  # before their messages leave the outbox

@@ -170,7 +170,7 @@ class Gateway:
         self.ticker = Ticker(
             database, keeper, vault, settings, counters,
             Outlet(self._stored, owe, self._again, self._settled, self._paired, self._other_channel,
-                   self._speaks_for_all, self._left),
+                   self._speaks_for_all, self._left, self._pressed),
         )  # fmt: skip
         self._lines: dict[ChannelId, Line] = {}
         self._mine: dict[bytes, Flight] = {}
@@ -596,6 +596,9 @@ class Gateway:
     def _left(self, message_ids: Sequence[bytes]) -> None:
         for message_id in message_ids:
             self._mine.pop(message_id, None)
+
+    def _pressed(self) -> bool:
+        return any(self._waiting)
 
     def _again(self) -> None:
         self._claim_wake.set()
