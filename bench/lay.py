@@ -14,7 +14,7 @@ from hongyan.vocab.message import Purpose, TenantId
 from hongyan.way import charge
 
 BODY = "Hello this is a peerbench test message of usual size ${number}"
-PROMOTION = BODY + "拒收请回复R"
+PROMOTION = "Hello this is a test of a sale ${number}拒收请回复R"  # one part in UCS-2, as BODY is in GSM-7
 BALANCE_MICRO = 10**15
 CHUNK = 50_000
 

@@ -50,10 +50,13 @@ class Nonces:
         ]
 
 
+# The commit is not waited for: what a request then does commits after it, and a later commit that is on disk has
+# all earlier ones before it. So a nonce can only be forgotten together with what was done under it.
 USE_SQL: LiteralString = """
+WITH hurry AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS said)
 INSERT INTO nonce (key_id, nonce, until)
 SELECT key_id, nonce, to_timestamp(until_s)
-  FROM unnest($1::int[], $2::bytea[], $3::float8[]) u(key_id, nonce, until_s)
+  FROM unnest($1::int[], $2::bytea[], $3::float8[]) u(key_id, nonce, until_s), hurry WHERE said = 'off'
     ON CONFLICT DO NOTHING
 RETURNING key_id, nonce
 """
