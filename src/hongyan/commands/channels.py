@@ -27,7 +27,7 @@ def list_channels(as_json: AsJson = False) -> None:
     """List channels; their settings stay sealed."""
     from hongyan.control import upstreams
 
-    frame.show(frame.look(lambda tx, _: upstreams.every(tx)), as_json=as_json, empty="no channels yet")
+    frame.show(upstreams.every, as_json=as_json, empty="no channels yet")
 
 
 @channels.command("kinds")
@@ -194,7 +194,7 @@ def list_rules(as_json: AsJson = False) -> None:
     """List route rules in the order they are asked; - is everything."""
     from hongyan.control import routes as room
 
-    frame.show(frame.look(lambda tx, _: room.every(tx)), as_json=as_json, empty="no routes yet")
+    frame.show(room.every, as_json=as_json, empty="no routes yet")
 
 
 @routes.command("add")
@@ -211,7 +211,7 @@ def add_rule(
     from hongyan.control import routes as room
     from hongyan.control import tenants, upstreams
 
-    lane = frame.purpose_of(purpose)
+    wanted = frame.purpose_of(purpose)
 
     async def step(tx: "db.Tx", _: Desk) -> int:
         return await room.add(
@@ -222,7 +222,7 @@ def add_rule(
             tenant_id=await tenants.find(tx, tenant) if tenant else None,
             country=country or None,
             operator=operator or None,
-            purpose=lane,
+            purpose=wanted,
         )
 
     typer.echo(f"rule {frame.change(step)}")

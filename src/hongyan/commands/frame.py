@@ -1,8 +1,8 @@
 """What every command stands in: settings, an opened database, tables for people, JSON for programs, plain
 errors.
 
-Writes nothing. Entry points: change() and look() run one step in one transaction; show() prints; explain()
-says what an error means to the person at the keyboard.
+Writes nothing. Entry points: change() and look() run one step in one transaction; show() prints a list;
+explain() says what an error means to the person at the keyboard.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Desk:
 
     @property
     def master(self) -> "Secret":
-        """Where new data keys are wrapped by."""
+        """What new data keys are wrapped by."""
         from hongyan.vault import read_master_key
 
         return read_master_key(self.settings.master_key, self.settings.state_dir / "master.key")
@@ -63,7 +63,7 @@ def change(step: Step[T]) -> T:
 
 
 def look(step: Step[T]) -> T:
-    """Run a step that only reads."""
+    """Run a step that changes nothing the plane flies by."""
 
     async def deed(desk: Desk) -> T:
         async with desk.database.transaction() as tx:
@@ -98,10 +98,11 @@ def progress(line: str) -> None:
 # ---- printing
 
 
-def show(rows: Sequence[Any], *, as_json: bool, empty: str = "none") -> None:
-    """Print rows (Structs of one class) as an aligned table, or as one JSON array."""
+def show(every: Callable[["db.Tx"], Awaitable[Sequence[Any]]], *, as_json: bool, empty: str) -> None:
+    """Print every row (Structs of one class) as an aligned table, or as one JSON array."""
     import msgspec
 
+    rows = look(lambda tx, _: every(tx))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
     elif not rows:
@@ -125,16 +126,16 @@ def show_pairs(pairs: Mapping[str, object], *, as_json: bool) -> None:
 
 def table(lines: Sequence[Sequence[str]]) -> str:
     """Align columns by the width terminals give characters: Chinese ones take two cells."""
-    widths = [max(width_of(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
-            cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True)
+            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
         ).rstrip()
         for line in lines
     )
 
 
-def width_of(text: str) -> int:
+def _width(text: str) -> int:
     """Return how many cells of a terminal a text takes."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 

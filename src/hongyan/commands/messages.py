@@ -130,10 +130,7 @@ def trace(
     except ValueError as error:
         raise typer.BadParameter("this is no message id", param_hint="message_id") from error
 
-    async def deed(desk: Desk) -> "Story | None":
-        return await _story(desk, wanted)
-
-    story = frame.at_desk(deed)
+    story = frame.at_desk(lambda desk: _story(desk, wanted))
     if story is None:
         frame.say("there is no such message here; was it pruned, or is it another database?")
         raise typer.Exit(1)
@@ -175,9 +172,10 @@ def told(story: "Story") -> str:
     """Write a story as a person reads it: what it is, then what happened, in order of time."""
     price = f"{frame.amount(story.price_micro)} {story.currency}"
     refund = f", {frame.amount(story.refund_micro)} refunded" if story.refund_micro else ""
+    place = " ".join(filter(None, (story.country, story.operator, story.province)))
     facts = [
         ["message", str(story.id)],
-        ["to", f"{story.number or 'erased'}  ({' '.join(filter(None, _places(story)))})"],
+        ["to", f"{story.number or 'erased'}  ({place})"],
         ["text", story.text or "erased"],
         ["wording", f"{story.purpose}  signature {story.signature or '-'}  template {story.template or '-'}"],
         ["cost", f"{story.part_count} part(s), {price}{refund}"],
@@ -187,10 +185,6 @@ def told(story: "Story") -> str:
     moments = sorted(_moments(story), key=lambda each: each[0])
     lines = [[at.astimezone().isoformat(" ", "milliseconds"), words] for at, words in moments]
     return frame.table(facts) + "\n\n" + frame.table(lines)
-
-
-def _places(story: "Story") -> tuple[str, str, str]:
-    return story.country, story.operator, story.province
 
 
 def _verdict(story: "Story") -> str:

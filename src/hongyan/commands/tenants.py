@@ -9,6 +9,7 @@ from hongyan.commands.frame import AsJson, Desk
 
 if TYPE_CHECKING:
     from hongyan import db
+    from hongyan.control.keys import NewKey
     from hongyan.vault import Secret
 
 tenants = typer.Typer(no_args_is_help=True, help="Who owns messages, wording and money.")
@@ -17,7 +18,7 @@ prices = typer.Typer(no_args_is_help=True, help="What a part costs a tenant.")
 webhooks = typer.Typer(no_args_is_help=True, help="Where an app wants its notices posted.")
 
 Tenant = Annotated[str, typer.Argument(help="The tenant's name or number.")]
-App = Annotated[str, typer.Option(help="The tenant's app; made if it has none of this name.")]
+App = Annotated[str, typer.Option(help="The tenant's app.")]
 
 
 # ---- tenants
@@ -28,7 +29,7 @@ def list_tenants(as_json: AsJson = False) -> None:
     """List tenants with their balances."""
     from hongyan.control import tenants as room
 
-    frame.show(frame.look(lambda tx, _: room.every(tx)), as_json=as_json, empty="no tenants yet")
+    frame.show(room.every, as_json=as_json, empty="no tenants yet")
 
 
 @tenants.command("create")
@@ -46,14 +47,13 @@ def create_tenant(
         raise typer.BadParameter("say submit or delivery", param_hint="--charge-on")
 
     async def step(tx: "db.Tx", desk: Desk) -> int:
-        countries = country or ["CN"]
         return await room.create(
             tx,
             desk.vault,
             desk.master,
             name,
             currency=currency,
-            countries=countries,
+            countries=country or ["CN"],
             charge_on="delivery" if charge_on == "delivery" else "submit",
         )
 
@@ -113,13 +113,13 @@ def list_keys(as_json: AsJson = False) -> None:
     """List app keys; secrets are not among what is kept readable."""
     from hongyan.control import keys as room
 
-    frame.show(frame.look(lambda tx, _: room.every(tx)), as_json=as_json, empty="no keys yet")
+    frame.show(room.every, as_json=as_json, empty="no keys yet")
 
 
 @keys.command("create")
 def create_key(
     tenant: Tenant,
-    app: App = "main",
+    app: Annotated[str, typer.Option(help="The tenant's app; made if it has none of this name.")] = "main",
     basic: Annotated[bool, typer.Option(help="HTTP Basic may be used besides signed requests.")] = False,
     free_text: Annotated[bool, typer.Option(help="Texts without a template may be sent.")] = False,
     sandbox: Annotated[bool, typer.Option(help="Reaches sandbox numbers only; costs no operator.")] = False,
@@ -130,10 +130,9 @@ def create_key(
     """Make an app key. Its secret is printed once, now."""
     from hongyan.control import keys as room
     from hongyan.control import tenants as tenants_room
-    from hongyan.control.keys import NewKey
     from hongyan.vocab.errors import Refusal
 
-    async def step(tx: "db.Tx", desk: Desk) -> NewKey:
+    async def step(tx: "db.Tx", desk: Desk) -> "NewKey":
         tenant_id = await tenants_room.find(tx, tenant)
         try:
             app_id = await tenants_room.find_app(tx, tenant_id, app)
@@ -170,9 +169,8 @@ def disable_key(key_id: str) -> None:
     frame.change(lambda tx, _: room.disable(tx, key_id))
 
 
-def _show_key(key: "tuple[str, Secret]", *, as_json: bool) -> None:
-    key_id, secret = key
-    frame.show_pairs({"key_id": key_id, "secret": secret.reveal().decode()}, as_json=as_json)
+def _show_key(key: "NewKey", *, as_json: bool) -> None:
+    frame.show_pairs({"key_id": key.key_id, "secret": key.secret.reveal().decode()}, as_json=as_json)
     frame.say("keep the secret now: it cannot be shown again")
 
 
@@ -184,7 +182,7 @@ def list_prices(as_json: AsJson = False) -> None:
     """List prices per part; the most exact row counts."""
     from hongyan.control import prices as room
 
-    frame.show(frame.look(lambda tx, _: room.every(tx)), as_json=as_json, empty="no prices yet")
+    frame.show(room.every, as_json=as_json, empty="no prices yet")
 
 
 @prices.command("set")
@@ -199,11 +197,13 @@ def set_price(
     from hongyan.control import prices as room
     from hongyan.control import tenants as tenants_room
 
-    part_micro, lane = frame.micro(amount), frame.purpose_of(purpose)
+    part_micro, wanted = frame.micro(amount), frame.purpose_of(purpose)
 
     async def step(tx: "db.Tx", _: Desk) -> None:
         tenant_id = await tenants_room.find(tx, tenant) if tenant else room.EVERY_TENANT
-        await room.put(tx, part_micro, tenant_id=tenant_id, country=country, operator=operator, purpose=lane)
+        await room.put(
+            tx, part_micro, tenant_id=tenant_id, country=country, operator=operator, purpose=wanted
+        )
 
     frame.change(step)
 
@@ -216,7 +216,7 @@ def list_webhooks(as_json: AsJson = False) -> None:
     """List webhooks and how they fare."""
     from hongyan.control import webhooks as room
 
-    frame.show(frame.look(lambda tx, _: room.every(tx)), as_json=as_json, empty="no webhooks yet")
+    frame.show(room.every, as_json=as_json, empty="no webhooks yet")
 
 
 @webhooks.command("set")
@@ -225,7 +225,7 @@ def set_webhook(
     url: Annotated[
         str, typer.Argument(help="https://…; private addresses need HONGYAN_WEBHOOK_PRIVATE_ADDRESSES.")
     ],
-    app: Annotated[str, typer.Option(help="The tenant's app.")] = "main",
+    app: App = "main",
     renew_secret: Annotated[bool, typer.Option(help="Replace the secret that signs our POSTs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -249,9 +249,7 @@ def set_webhook(
 
 
 @webhooks.command("remove")
-def remove_webhook(
-    tenant: Tenant, app: Annotated[str, typer.Option(help="The tenant's app.")] = "main"
-) -> None:
+def remove_webhook(tenant: Tenant, app: App = "main") -> None:
     """Post no more to an app; its notices wait to be pulled."""
     from hongyan.control import tenants as tenants_room
     from hongyan.control import webhooks as room

@@ -95,10 +95,9 @@ def restore(path: Annotated[Path, typer.Argument(help="A file of `hongyan backup
     from hongyan import settings as knobs
 
     settings = knobs.read()
-    if not settings.master_key and not (settings.state_dir / "master.key").exists():
-        frame.say(
-            f"warning: {settings.state_dir / 'master.key'} is not there; without it nothing can be opened"
-        )
+    key_file = settings.state_dir / "master.key"
+    if not settings.master_key and not key_file.exists():
+        frame.say(f"warning: {key_file} is not there; without it nothing can be opened")
 
     async def work() -> None:
         async with bare_database(settings) as dsn:
@@ -158,11 +157,13 @@ def rotate(
             "openssl rand -hex 32 > FILE, then --new FILE",
             param_hint="--new",
         )
-    old = vault.read_master_key(settings.master_key, settings.state_dir / "master.key")
+    key_file = settings.state_dir / "master.key"
+    old = vault.read_master_key(settings.master_key, key_file)
     new = vault.read_master_key(_given(new_file) if new_file else secrets.token_hex(32), Path())
     count = asyncio.run(_rotate(settings, old, new))
-    where = "HONGYAN_MASTER_KEY" if settings.master_key else str(settings.state_dir / "master.key")
-    next_step = "set it to the new key before you start again" if settings.master_key else "copy it to safety"
+    where, next_step = str(key_file), "copy it to safety"
+    if settings.master_key:
+        where, next_step = "HONGYAN_MASTER_KEY", "set it to the new key before you start again"
     frame.say(f"{count} keys wrapped anew; the new key belongs in {where}: {next_step}")
 
 

@@ -23,7 +23,7 @@ def list_signatures(as_json: AsJson = False) -> None:
     """List signatures and how far their review is."""
     from hongyan.control import wording as room
 
-    frame.show(frame.look(lambda tx, _: room.signatures(tx)), as_json=as_json, empty="no signatures yet")
+    frame.show(room.signatures, as_json=as_json, empty="no signatures yet")
 
 
 @signatures.command("create")
@@ -84,7 +84,7 @@ def list_templates(as_json: AsJson = False) -> None:
     """List templates and how far their review is."""
     from hongyan.control import wording as room
 
-    frame.show(frame.look(lambda tx, _: room.templates(tx)), as_json=as_json, empty="no templates yet")
+    frame.show(room.templates, as_json=as_json, empty="no templates yet")
 
 
 @templates.command("create")
@@ -109,8 +109,8 @@ def create_template(
     from hongyan.control import tenants
     from hongyan.control import wording as room
 
-    lane = frame.purpose_of(purpose)
-    if lane is None:
+    wanted = frame.purpose_of(purpose)
+    if wanted is None:
         raise typer.BadParameter("say otp, transactional or promotional", param_hint="--purpose")
     places: dict[str, room.Scope] = {"mainland": "mainland", "international": "international", "any": "any"}
     if scope not in places:
@@ -125,7 +125,7 @@ def create_template(
             tenant_id,
             code,
             body,
-            lane,
+            wanted,
             scope=places[scope],
             signature_id=bound,
             variables=rules,

@@ -1,12 +1,14 @@
-"""What control asks of a value before it stores it, said the same way everywhere.
+"""What control asks of values and of what they name before it changes anything, said the same way everywhere.
 
-Writes nothing. Entry points: demand(), demand_name(), demand_currency(). Each raises a Refusal that names the
-parameter and what it takes.
+Writes nothing. Entry points: demand(), demand_name(), demand_currency(), which raise a Refusal that names the
+parameter and what it takes; demand_found(), whose Refusal names what is not there.
 """
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from hongyan.vocab.errors import Code, Refusal
+
+T = TypeVar("T")
 
 NAME_CHARACTERS_MAX: Final = 64
 
@@ -26,3 +28,10 @@ def demand_name(name: str) -> None:
 def demand_currency(currency: str) -> None:
     sound = len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()
     demand(sound, "currency", "three letters of ISO 4217, as CNY")
+
+
+def demand_found(found: T | None, code: Code = Code.REQUEST_NOT_FOUND, /, **named: Any) -> T:
+    """Return what a statement found; raise Refusal where that is nothing. `named`: what was looked for."""
+    if found is None:
+        raise Refusal(code, **named)
+    return found

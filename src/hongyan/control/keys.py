@@ -1,7 +1,8 @@
 """App keys: what a tenant's program calls us with.
 
 Writes: app_key. Entry points: create(), rotate(), disable(), every(). The secret is returned once and sealed,
-because the door needs it again to check MACs; nobody can look it up afterwards.
+because the door needs it again to check MACs; nobody can look it up afterwards. Surprise: demo.py
+shows the demo tenant's again at every `run --demo`.
 """
 
 import base64
@@ -14,7 +15,7 @@ from typing import Final, LiteralString, NamedTuple
 import msgspec
 
 from hongyan import db
-from hongyan.control.bounds import demand
+from hongyan.control.bounds import demand, demand_found
 from hongyan.vault import Secret, Vault
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId
@@ -89,10 +90,7 @@ async def rotate(tx: db.Tx, vault: Vault, key_id: str) -> NewKey:
 
     Raises Refusal where there is no such active key.
     """
-    row = await tx.fetchrow(SAME_SQL, key_id)
-    if row is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, key_id=key_id)
-    rights = dict(row)
+    rights = dict(demand_found(await tx.fetchrow(SAME_SQL, key_id), key_id=key_id))
     return await create(tx, vault, AppId(rights.pop("app_id")), **rights)
 
 
@@ -101,8 +99,7 @@ DISABLE_SQL: LiteralString = "UPDATE app_key SET active = false WHERE key_id = $
 
 async def disable(tx: db.Tx, key_id: str) -> None:
     """Refuse a key from now on, for good. Raises Refusal where there is no such key."""
-    if await tx.fetchval(DISABLE_SQL, key_id) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, key_id=key_id)
+    demand_found(await tx.fetchval(DISABLE_SQL, key_id), key_id=key_id)
 
 
 EVERY_SQL: LiteralString = """

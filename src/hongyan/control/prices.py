@@ -49,8 +49,8 @@ async def put(
     """
     demand(part_micro >= 0, "part_micro", "0 or more")
     demand(operator == ANY or country != ANY, "operator", "say its country too")
-    lane = EVERY_PURPOSE if purpose is None else purpose.number
-    await tx.execute(PUT_SQL, tenant_id, country, operator, lane, part_micro)
+    number = EVERY_PURPOSE if purpose is None else purpose.number
+    await tx.execute(PUT_SQL, tenant_id, country, operator, number, part_micro)
 
 
 EVERY_SQL: LiteralString = """

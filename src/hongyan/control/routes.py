@@ -10,8 +10,7 @@ from typing import LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.control.bounds import demand
-from hongyan.vocab.errors import Code, Refusal
+from hongyan.control.bounds import demand, demand_found
 from hongyan.vocab.message import PURPOSES, ChannelId, Purpose, TenantId
 
 
@@ -47,8 +46,8 @@ async def add(
 ) -> int:
     """Let messages go by a channel; None leaves a condition open. Raises Refusal for a weight below 0."""
     demand(weight >= 0, "weight", "0 or more")
-    lane = None if purpose is None else purpose.number
-    return int(await tx.fetchval(ADD_SQL, channel_id, priority, weight, tenant_id, country, operator, lane))
+    number = None if purpose is None else purpose.number
+    return int(await tx.fetchval(ADD_SQL, channel_id, priority, weight, tenant_id, country, operator, number))
 
 
 # The row stays, because traces of decisions name it.
@@ -57,8 +56,7 @@ REMOVE_SQL: LiteralString = "UPDATE route_rule SET active = false WHERE id = $1 
 
 async def remove(tx: db.Tx, rule_id: int) -> None:
     """Take a rule out of use. Raises Refusal where there is no such rule."""
-    if await tx.fetchval(REMOVE_SQL, rule_id) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, rule=rule_id)
+    demand_found(await tx.fetchval(REMOVE_SQL, rule_id), rule=rule_id)
 
 
 EVERY_SQL: LiteralString = """

@@ -12,9 +12,8 @@ import msgspec
 
 from hongyan import db
 from hongyan.control import data_keys
-from hongyan.control.bounds import demand, demand_currency, demand_name
+from hongyan.control.bounds import demand, demand_currency, demand_found, demand_name
 from hongyan.vault import Secret, Vault
-from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId, Purpose, TenantId
 
 EVERYWHERE: Final = "*"  # every country that has a price
@@ -109,8 +108,7 @@ async def resume(tx: db.Tx, tenant_id: TenantId) -> None:
 
 
 async def _set_active(tx: db.Tx, tenant_id: TenantId, *, active: bool) -> None:
-    if await tx.fetchval(ACTIVE_SQL, tenant_id, active) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, tenant=tenant_id)
+    demand_found(await tx.fetchval(ACTIVE_SQL, tenant_id, active), tenant=tenant_id)
 
 
 FIND_SQL: LiteralString = "SELECT id FROM tenant WHERE name = $1 OR id::text = $1 ORDER BY name <> $1 LIMIT 1"
@@ -118,10 +116,7 @@ FIND_SQL: LiteralString = "SELECT id FROM tenant WHERE name = $1 OR id::text = $
 
 async def find(tx: db.Tx, named: str) -> TenantId:
     """Find a tenant by its name or, where none has it, its number. Raises Refusal."""
-    number = await tx.fetchval(FIND_SQL, named)
-    if number is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, tenant=named)
-    return TenantId(number)
+    return TenantId(demand_found(await tx.fetchval(FIND_SQL, named), tenant=named))
 
 
 FIND_APP_SQL: LiteralString = "SELECT id FROM app WHERE tenant_id = $1 AND name = $2"
@@ -129,10 +124,7 @@ FIND_APP_SQL: LiteralString = "SELECT id FROM app WHERE tenant_id = $1 AND name 
 
 async def find_app(tx: db.Tx, tenant_id: TenantId, name: str) -> AppId:
     """Find an app of a tenant by name. Raises Refusal."""
-    number = await tx.fetchval(FIND_APP_SQL, tenant_id, name)
-    if number is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, app=name)
-    return AppId(number)
+    return AppId(demand_found(await tx.fetchval(FIND_APP_SQL, tenant_id, name), app=name))
 
 
 EVERY_SQL: LiteralString = """

@@ -13,9 +13,8 @@ import msgspec
 
 from hongyan import db
 from hongyan.channels import kinds
-from hongyan.control.bounds import demand, demand_currency, demand_name
+from hongyan.control.bounds import demand, demand_currency, demand_found, demand_name
 from hongyan.vault import Vault
-from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import ChannelId
 
 SESSIONS_MAX: Final = 64
@@ -93,9 +92,7 @@ CONFIGURE_SQL: LiteralString = "UPDATE channel SET sealed = $2 WHERE id = $1"
 
 async def configure(tx: db.Tx, vault: Vault, channel_id: ChannelId, settings: Mapping[str, object]) -> None:
     """Replace a channel's settings; gateways log out and in again. Raises as add_channel() does."""
-    kind = await tx.fetchval(KIND_SQL, channel_id)
-    if kind is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, channel=channel_id)
+    kind = demand_found(await tx.fetchval(KIND_SQL, channel_id), channel=channel_id)
     await tx.execute(CONFIGURE_SQL, channel_id, _sealed(vault, kind, settings))
 
 
@@ -117,8 +114,7 @@ async def resume(tx: db.Tx, channel_id: ChannelId) -> None:
 
 
 async def _set_paused(tx: db.Tx, channel_id: ChannelId, *, paused: bool) -> None:
-    if await tx.fetchval(PAUSE_SQL, channel_id, paused) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, channel=channel_id)
+    demand_found(await tx.fetchval(PAUSE_SQL, channel_id, paused), channel=channel_id)
 
 
 # The row stays, because messages and tallies name it; the name becomes free for a successor.
@@ -129,8 +125,7 @@ UPDATE channel SET active = false, name = name || ' #' || id WHERE id = $1 AND a
 
 async def remove(tx: db.Tx, channel_id: ChannelId) -> None:
     """Log out for good. Reports that are still due will not come: those messages end as unknown."""
-    if await tx.fetchval(REMOVE_SQL, channel_id) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, channel=channel_id)
+    demand_found(await tx.fetchval(REMOVE_SQL, channel_id), channel=channel_id)
 
 
 FIND_SQL: LiteralString = "SELECT id FROM channel WHERE name = $1 AND active"
@@ -138,10 +133,7 @@ FIND_SQL: LiteralString = "SELECT id FROM channel WHERE name = $1 AND active"
 
 async def find(tx: db.Tx, name: str) -> ChannelId:
     """Find a channel by name. Raises Refusal."""
-    number = await tx.fetchval(FIND_SQL, name)
-    if number is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, channel=name)
-    return ChannelId(number)
+    return ChannelId(demand_found(await tx.fetchval(FIND_SQL, name), channel=name))
 
 
 EVERY_SQL: LiteralString = """

@@ -10,11 +10,10 @@ from typing import LiteralString
 import msgspec
 
 from hongyan import db, egress
-from hongyan.control.bounds import demand
+from hongyan.control.bounds import demand, demand_found
 from hongyan.control.keys import new_secret
 from hongyan.settings import Settings
 from hongyan.vault import Secret, Vault
-from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId
 
 
@@ -56,8 +55,7 @@ async def renew_secret(tx: db.Tx, vault: Vault, app_id: AppId) -> Secret:
     Raises Refusal where the app has no webhook.
     """
     secret = new_secret()
-    if await tx.fetchval(RENEW_SQL, app_id, vault.seal_secret(secret.reveal())) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, app=app_id)
+    demand_found(await tx.fetchval(RENEW_SQL, app_id, vault.seal_secret(secret.reveal())), app=app_id)
     return secret
 
 
@@ -66,8 +64,7 @@ REMOVE_SQL: LiteralString = "UPDATE webhook SET active = false WHERE app_id = $1
 
 async def remove(tx: db.Tx, app_id: AppId) -> None:
     """Post no more; notices wait to be pulled. Raises Refusal where the app has no webhook."""
-    if await tx.fetchval(REMOVE_SQL, app_id) is None:
-        raise Refusal(Code.REQUEST_NOT_FOUND, app=app_id)
+    demand_found(await tx.fetchval(REMOVE_SQL, app_id), app=app_id)
 
 
 EVERY_SQL: LiteralString = """

@@ -14,7 +14,7 @@ from typing import Final, Literal, LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.control.bounds import demand
+from hongyan.control.bounds import demand, demand_found
 from hongyan.vocab import wording
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import PURPOSES, Purpose, TenantId
@@ -156,8 +156,8 @@ OWN_SIGNATURE_SQL: LiteralString = "SELECT id FROM signature WHERE id = $1 AND t
 
 
 async def _demand_own_signature(tx: db.Tx, tenant_id: TenantId, signature_id: int) -> None:
-    if await tx.fetchval(OWN_SIGNATURE_SQL, signature_id, tenant_id) is None:
-        raise Refusal(Code.SIGN_NOT_FOUND, signature=signature_id)
+    found = await tx.fetchval(OWN_SIGNATURE_SQL, signature_id, tenant_id)
+    demand_found(found, Code.SIGN_NOT_FOUND, signature=signature_id)
 
 
 MOVE_SIGNATURE_SQL: LiteralString = """
@@ -197,10 +197,8 @@ FIND_SIGNATURE_SQL: LiteralString = "SELECT id FROM signature WHERE tenant_id = 
 
 async def find_signature(tx: db.Tx, tenant_id: TenantId, name: str) -> int:
     """Find a signature of a tenant by name. Raises Refusal."""
-    number = await tx.fetchval(FIND_SIGNATURE_SQL, tenant_id, name)
-    if number is None:
-        raise Refusal(Code.SIGN_NOT_FOUND, signature=name)
-    return int(number)
+    found = await tx.fetchval(FIND_SIGNATURE_SQL, tenant_id, name)
+    return int(demand_found(found, Code.SIGN_NOT_FOUND, signature=name))
 
 
 FIND_TEMPLATE_SQL: LiteralString = "SELECT id FROM template WHERE tenant_id = $1 AND code = $2"
@@ -208,10 +206,8 @@ FIND_TEMPLATE_SQL: LiteralString = "SELECT id FROM template WHERE tenant_id = $1
 
 async def find_template(tx: db.Tx, tenant_id: TenantId, code: str) -> int:
     """Find a template of a tenant by code. Raises Refusal."""
-    number = await tx.fetchval(FIND_TEMPLATE_SQL, tenant_id, code)
-    if number is None:
-        raise Refusal(Code.TEMPLATE_NOT_FOUND, template=code)
-    return int(number)
+    found = await tx.fetchval(FIND_TEMPLATE_SQL, tenant_id, code)
+    return int(demand_found(found, Code.TEMPLATE_NOT_FOUND, template=code))
 
 
 SIGNATURES_SQL: LiteralString = """

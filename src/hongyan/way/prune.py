@@ -36,9 +36,8 @@ PRUNE_LOCK: Final = 0x7072_756E  # 'prun': first half of the advisory locks, the
 DAYS_AHEAD: Final = 3
 EXPIRED_GRACE_S: Final = 60  # gateways settle what expires; this is for when there is none
 BACKSTOP_GRACE_S: Final = 86_400
-BACKSTOP_DAYS: Final = (
-    45  # how old an open message can be: scheduled 30 days ahead, valid 3, waited for 3, grace
-)
+# How old an open message can be, in days: scheduled 30 ahead, valid 3, waited for 3, grace.
+BACKSTOP_DAYS: Final = 45
 DECISION_GRACE_S: Final = 172_800  # traces in use are touched once a day
 GATEWAY_KEEP_S: Final = 86_400
 FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
@@ -48,33 +47,36 @@ SHARD: Final = 0  # of balances and tallies
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do now and then. `do` returns how many rows it took; a full `batch` means there may be more."""
+    """Something to do now and then. `work` returns how many rows it took; a full `batch` means there may be more."""
 
-    name: str
+    work: Callable[[db.Tx, Settings, datetime], Awaitable[int]]
     gap_s: float
     batch: int
-    do: Callable[[db.Tx, Settings, datetime], Awaitable[int]]
+
+    @property
+    def name(self) -> str:
+        return self.work.__name__
 
 
 async def run(database: db.Database, settings: Settings) -> None:
     """Do every duty in its turn, until cancelled."""
-    due_s = {duty.name: 0.0 for duty in DUTIES}
+    due_s = dict.fromkeys(DUTIES, 0.0)
     while True:
         for number, duty in enumerate(DUTIES):
-            if clock.now_s() >= due_s[duty.name]:
-                due_s[duty.name] = clock.now_s() + duty.gap_s
-                await _do(database, settings, duty, number)
+            if clock.now_s() >= due_s[duty]:
+                due_s[duty] = clock.now_s() + duty.gap_s
+                await _perform(database, settings, duty, number)
         await asyncio.sleep(min(duty.gap_s for duty in DUTIES))
 
 
-async def _do(database: db.Database, settings: Settings, duty: Duty, number: int) -> None:
+async def _perform(database: db.Database, settings: Settings, duty: Duty, number: int) -> None:
     """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn."""
     try:
         for _ in range(ROUNDS_MAX):
             async with asyncio.timeout(DUTY_WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", PRUNE_LOCK, number):
                     return
-                rows = await duty.do(tx, settings, clock.now())
+                rows = await duty.work(tx, settings, clock.now())
             if rows:
                 log.info("prune.done", duty=duty.name, rows=rows)
             if rows < duty.batch:
@@ -344,7 +346,7 @@ DELETE FROM gateway WHERE ctid = ANY(ARRAY(SELECT ctid FROM gateway WHERE seen_a
 """
 
 
-async def _delete(tx: db.Tx, sql: LiteralString, before: datetime) -> int:
+async def _delete(tx: db.Tx, sql: LiteralString, before: datetime | UUID) -> int:
     return len(await tx.fetch(sql, before, ROWS_MAX))
 
 
@@ -439,8 +441,7 @@ async def drop_old_days(tx: db.Tx, settings: Settings, now: datetime) -> int:
         await tx.execute(f"DROP TABLE {name}")
         log.info("prune.day_dropped", partition=name)
     first, _ = _ids_of(last)
-    rest = await tx.fetch(REST_SQL, first, ROWS_MAX)
-    return max(len(rest), len(await tx.fetch(INBOUND_SQL, first, ROWS_MAX)))
+    return max(await _delete(tx, REST_SQL, first), await _delete(tx, INBOUND_SQL, first))
 
 
 def _ids_of(day: date) -> tuple[UUID, UUID]:
@@ -450,19 +451,19 @@ def _ids_of(day: date) -> tuple[UUID, UUID]:
 
 
 DUTIES: Final = (
-    Duty("make_partitions", 3_600, ROWS_MAX, make_partitions),
-    Duty("release_left_behind", 5, ROWS_MAX, release_left_behind),
-    Duty("expire_waiting", 30, BATCH_MAX, expire_waiting),
-    Duty("give_up_overdue", 60, BATCH_MAX, give_up_overdue),
-    Duty("forget_given_up", 600, BATCH_MAX, forget_given_up),
-    Duty("close_forgotten", 3_600, BATCH_MAX, close_forgotten),
-    Duty("give_up_notices", 60, owing.GIVE_UP_MAX, give_up_notices),
-    Duty("delete_early_reports", 60, ROWS_MAX, delete_early_reports),
-    Duty("delete_nonces", 60, ROWS_MAX, delete_nonces),
-    Duty("delete_idempotency", 60, ROWS_MAX, delete_idempotency),
-    Duty("delete_inbound_marks", 60, ROWS_MAX, delete_inbound_marks),
-    Duty("delete_frequencies", 60, ROWS_MAX, delete_frequencies),
-    Duty("delete_decisions", 3_600, ROWS_MAX, delete_decisions),
-    Duty("delete_gateways", 3_600, ROWS_MAX, delete_gateways),
-    Duty("drop_old_days", 3_600, ROWS_MAX, drop_old_days),
+    Duty(make_partitions, 3_600, ROWS_MAX),
+    Duty(release_left_behind, 5, ROWS_MAX),
+    Duty(expire_waiting, 30, BATCH_MAX),
+    Duty(give_up_overdue, 60, BATCH_MAX),
+    Duty(forget_given_up, 600, BATCH_MAX),
+    Duty(close_forgotten, 3_600, BATCH_MAX),
+    Duty(give_up_notices, 60, owing.GIVE_UP_MAX),
+    Duty(delete_early_reports, 60, ROWS_MAX),
+    Duty(delete_nonces, 60, ROWS_MAX),
+    Duty(delete_idempotency, 60, ROWS_MAX),
+    Duty(delete_inbound_marks, 60, ROWS_MAX),
+    Duty(delete_frequencies, 60, ROWS_MAX),
+    Duty(delete_decisions, 3_600, ROWS_MAX),
+    Duty(delete_gateways, 3_600, ROWS_MAX),
+    Duty(drop_old_days, 3_600, ROWS_MAX),
 )
