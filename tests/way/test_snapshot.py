@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, LiteralString
 
+import msgspec
 import pytest
 
 import make
@@ -410,3 +411,21 @@ async def test_a_key_under_another_master_key_changes_nothing(database: str) -> 
         with pytest.raises(vault.VaultError):
             await keeper.load()
         assert keeper.current is before
+
+
+async def test_a_row_that_cannot_be_read_leaves_all_others_their_picture_until_it_is_mended(
+    database: str,
+) -> None:
+    async with make.world(database) as world:
+        keeper = Keeper(world.database, world.vault)
+        before = await keeper.load()
+        async with running(keeper):
+            await world.database.execute('UPDATE tenant SET limits = \'{"otp": "seven"}\'')
+            keeper.stale()
+            with pytest.raises(msgspec.ValidationError):
+                await keeper.load()
+            assert keeper.current is before
+            await world.database.execute("UPDATE tenant SET limits = '{\"otp\": [7, 8, 9]}'")
+            keeper.stale()
+            (tenant,) = (await newer(keeper, before)).tenants.values()
+            assert tenant.limits[Purpose.OTP] == Limits(7, 8, 9)

@@ -200,6 +200,8 @@ class Keeper:
                 await self.load()
             except db.Unavailable as error:
                 log.warning("snapshot.not_reloaded", error=type(error).__name__)
+            except Exception:  # a row that cannot be read must not stop those who fly by the others
+                log.exception("snapshot.unreadable")
 
 
 _TABLES: Mapping[str, LiteralString] = {
