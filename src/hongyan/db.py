@@ -22,6 +22,13 @@ Uuid = DriverUUID  # builds from 16 octets three times faster than uuid.UUID, an
 
 CheckViolation = asyncpg.CheckViolationError
 DataError = asyncpg.DataError  # a value PostgreSQL cannot hold, such as a NUL in a text
+# What a value is to blame for: tried again it fails again, and with it all that shares its statement.
+Unstorable = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.CardinalityViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 # What a lost, starting or stopping server looks like, or one that let somebody else go first: the statement may be
 # tried again elsewhere in time.
 Unavailable = (
@@ -34,6 +41,8 @@ Unavailable = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is not the leader yet, or no longer
     asyncpg.DiskFullError,
     asyncpg.InternalClientError,
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 import make
@@ -13,9 +14,9 @@ from hongyan.simulator import behaviour
 from hongyan.simulator.behaviour import Rule
 from hongyan.simulator.server import Simulator
 from hongyan.vocab.cause import Cause
-from hongyan.vocab.message import MessageId, Purpose, Status
+from hongyan.vocab.message import ChannelId, MessageId, Purpose, Status
 from hongyan.way import charge, prune
-from hongyan.way.report import reunite
+from hongyan.way.report import Acked, Dropped, Gone, reunite
 from plane import QUICK, Plane, awake, books_balance, pair, plane
 
 PRICE: Final = 45_000  # a part, as make.price() lays it
@@ -68,6 +69,36 @@ async def hear(one: Plane, *reports: Report, channel: int = 0) -> None:
     """Let a channel tell reports, and wait until they are stored or parked."""
     one.gateway.reported(one.laid.channels[channel], reports)
     await one.holds(lambda: one.gateway.ticker.idle)
+
+
+def watch(one: Plane, *, speaks_for_all: bool = False) -> list[Any]:
+    """Note in their order the slots a tick gives back, and "left" where outbox rows went."""
+    seen: list[Any] = []
+    ticker = one.gateway.ticker
+    ticker._outlet = msgspec.structs.replace(
+        ticker._outlet,
+        stored=lambda _channel_id, slots: seen.extend(slots),
+        left=lambda ids: seen.extend("left" for _ in ids),
+        speaks_for_all=lambda _channel_id: speaks_for_all,
+    )
+    return seen
+
+
+NOWHERE: Final = ChannelId(77)  # a channel without a line: what it says is said by the test
+
+
+def acked(one: Plane, message_id: MessageId, upstream_id: str, slot: Any, part: int = 1) -> None:
+    one.gateway.ticker.acked(
+        Acked(
+            channel_id=NOWHERE, upstream_id=upstream_id, upstream_raw=None, tenant_id=one.tenant_id,
+            message_id=message_id.bytes, part_index=part, attempt=1, sent_ms=int(clock.now_s() * 1000), cost_micro=COST,
+            decision=0, slot=slot,
+        )
+    )  # fmt: skip
+
+
+def gone(one: Plane, message_id: MessageId) -> None:
+    one.gateway.ticker.gone(Gone(one.tenant_id, message_id.bytes))
 
 
 async def balance_micro(one: Plane) -> int:
@@ -571,6 +602,93 @@ async def test_a_tick_that_the_database_breaks_off_for_another_is_done_again(dat
             pass  # it was us who had to go
         await one.all_final()
         await books_balance(one.database)
+
+
+# ---- what no statement can take
+
+
+async def test_acks_that_name_one_id_are_stored_one_after_the_other(database: str) -> None:
+    """Some upstreams give all parts of a long message one id, and one report."""
+    async with plane(database) as one:
+        seen = watch(one, speaks_for_all=True)
+        message_id = await send_long(one)
+        for part in range(1, LONG_PARTS + 1):
+            acked(one, message_id, "same", part, part)
+        gone(one, message_id)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        assert seen == [1, 2, "left", 3]  # no row goes before all acks of its parts are stored
+        one.gateway.ticker.reported(NOWHERE, [said("same")])
+        assert (await one.final(message_id))["status"] == DELIVERED
+        await books_balance(one.database)
+
+
+async def test_an_ack_that_waits_for_another_of_its_id_holds_up_only_its_own_message(database: str) -> None:
+    async with plane(database) as one:
+        seen = watch(one)
+        first, second, third = [await one.send(number(n)) for n in range(3)]
+        acked(one, first, "same", 1)
+        acked(one, second, "other", 2)
+        acked(one, third, "same", 3)
+        gone(one, second)
+        one.gateway.ticker.dropped(
+            Dropped(one.tenant_id, third.bytes, 1, Status.UNDELIVERED, Cause.NETWORK, "", slots=("drop",))
+        )
+        gone(one, first)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        assert seen == ["left", "left", 1, 2, 3, "left", "drop"]
+
+
+async def test_an_ack_that_cannot_be_stored_leaves_its_part_unsure_and_stops_nobody(database: str) -> None:
+    async with plane(database) as one:
+        seen = watch(one)
+        sent = [await one.send(number(n)) for n in range(9)]
+        for place, message_id in enumerate(sent):
+            acked(one, message_id, "\0" if place == 4 else f"id{place}", place)
+            gone(one, message_id)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        assert sorted(slot for slot in seen if slot != "left") == list(range(9))
+        assert await one.database.fetch("SELECT 1 FROM outbox") == []
+        (unsure,) = await one.database.fetch("SELECT message_id FROM submitted WHERE state = 1")
+        assert unsure["message_id"] == sent[4]
+        one.gateway.ticker.reported(NOWHERE, [said(f"id{n}") for n in range(9)])
+        for message_id in (*sent[:4], *sent[5:]):
+            assert (await one.final(message_id))["status"] == DELIVERED
+        await give_up(one, sent[4])
+        await books_balance(one.database)
+
+
+@pytest.mark.parametrize("at_s", [1e13, 1e30])  # beyond PostgreSQL's time, beyond the driver's integers
+async def test_a_report_that_cannot_be_stored_settles_nothing_and_stops_nobody(
+    database: str, at_s: float
+) -> None:
+    async with plane(database) as one:
+        seen = watch(one)
+        sent = [await one.send(number(n)) for n in range(9)]
+        for place, message_id in enumerate(sent):
+            acked(one, message_id, f"id{place}", None)
+            gone(one, message_id)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        reports = [said(f"id{place}", slot=place) for place in range(9)]
+        reports[4] = msgspec.structs.replace(reports[4], at_s=at_s)
+        one.gateway.ticker.reported(NOWHERE, reports)
+        for message_id in (*sent[:4], *sent[5:]):
+            assert (await one.final(message_id))["status"] == DELIVERED
+        await one.holds(lambda: one.gateway.ticker.idle)
+        assert sorted(slot for slot in seen if isinstance(slot, int)) == list(range(9))
+        await give_up(one, sent[4])
+        await books_balance(one.database)
+
+
+async def test_a_report_that_cannot_be_parked_stops_nobody(database: str) -> None:
+    async with plane(database) as one:
+        seen = watch(one)
+        reports = [said(f"no such id {place}", slot=place) for place in range(5)]
+        reports[2] = msgspec.structs.replace(reports[2], at_s=1e13)
+        one.gateway.ticker.reported(NOWHERE, reports)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        assert sorted(seen) == list(range(5))
+        parked = await one.database.fetch("SELECT upstream_id FROM early_report ORDER BY 1")
+        assert [row["upstream_id"][-1] for row in parked] == ["0", "1", "3", "4"]
 
 
 async def test_reports_shared_out_to_two_gateways_settle_each_once(database: str) -> None:

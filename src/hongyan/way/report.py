@@ -6,6 +6,7 @@ of them. Nothing is confirmed to anybody before it is stored: window
 slots and report responses go back to the channels after the commit.
 Surprises: a report in the same tick as its ack waits for the next, because the parts of one statement see the
 same snapshot. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
+A statement that cannot be stored is tried again with half as many rows, so that in the end one bad row fails alone.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import msgspec
@@ -83,7 +85,7 @@ class Maybe(msgspec.Struct, frozen=True, gc=False):
     sent_ms: int
     cost_micro: int
     decision: int
-    phone_index: bytes
+    phone_index: bytes | None  # None: no report's number is looked up for it
 
 
 class Heard(NamedTuple):
@@ -115,6 +117,9 @@ class Outlet(msgspec.Struct, frozen=True):
     pressed: Callable[[], bool]  # do messages wait for the places that a commit would free?
 
 
+L = TypeVar("L", Gone, Dropped)
+
+
 class Ticker:
     """Collects what must be stored and stores it, one statement after the other, on its own connection."""
 
@@ -142,6 +147,8 @@ class Ticker:
         self._maybe: deque[Maybe] = deque()
         self._stray: deque[Heard] = deque()
         self._settled_early: deque[tuple[ChannelId, str]] = deque()  # rows of early_report that have served
+        self._rows_full = 2 * settings.tick_batch_max  # acks and reports of a tick, together
+        self._rows_max = self._rows_full  # fewer while one that cannot be stored is looked for
         self._ticking = False
         self._wake = asyncio.Event()
 
@@ -221,18 +228,18 @@ class Ticker:
             holder.drop()
 
     def _gap_s(self) -> float:
+        if self._rows_max < self._rows_full:
+            return 0.0
         pressed = self._outlet.pressed()
         return (self._settings.tick_gap_pressed_ms if pressed else self._settings.tick_gap_ms) / 1000
 
     async def _tick(self, tx: db.Tx) -> None:
         if self._maybe:  # before their messages leave the outbox
             await self._store_maybe(tx)
-        # Rows may only go after the acks of their messages' other parts, which were noticed before the drop was.
-        droppable = len(self._dropped) if len(self._acks) <= self._settings.tick_batch_max else 0
         if self._acks or self._gone or self._reports or self._paid:
             await self._main(tx)
-        if droppable:
-            await self._store_dropped(tx, droppable)
+        if self._dropped:
+            await self._store_dropped(tx)
         if self._stray:
             await self._park(tx)
         if self._settled_early:
@@ -240,10 +247,10 @@ class Ticker:
 
     async def _main(self, tx: db.Tx) -> None:
         size = self._settings.tick_batch_max
-        acks = _first(self._acks, size)
-        reports = self._ripe_reports(acks, size)
-        # Rows may only go once the acks of all their parts are stored: with this tick or an earlier one.
-        gone = _first(self._gone, size) if len(acks) == len(self._acks) else []
+        taken: set[tuple[ChannelId, str]] = set()
+        acks = _ripe(self._acks, min(size, self._rows_max), taken)
+        reports = self._ripe_reports(taken, min(size, self._rows_max - len(acks)))
+        gone = self._leaving(self._gone)
         paid = _first(self._paid, size * 4)
         started_s = time.perf_counter()
         try:
@@ -251,11 +258,14 @@ class Ticker:
             rows = await tx.fetch(
                 TICK_SQL, *self._parameters(acks, gone, reports, paid), timeout=db.STATEMENT_WAIT_S
             )
+        except db.Unstorable as error:
+            self._halve(acks, reports, error)
+            return
         except BaseException:
-            self._reports.extendleft(reversed(reports))
+            self._put_back(acks, reports)
             raise
+        self._rows_max = min(2 * self._rows_max, self._rows_full)
         self._counters.ticked(len(acks), len(reports), len(paid), time.perf_counter() - started_s)
-        _forget(self._acks, acks)
         _forget(self._gone, gone)
         _forget(self._paid, paid)
         self._outlet.left([g.message_id for g in gone])
@@ -270,24 +280,48 @@ class Ticker:
         if learned and not self._keeper.current.has_number_overrides:
             await self._database.notify("control")  # doors look numbers up only once there is something
 
-    def _ripe_reports(self, acks: Sequence[Acked], size: int) -> list[Heard]:
+    def _ripe_reports(self, taken: set[tuple[ChannelId, str]], size: int) -> list[Heard]:
         """Take out the next reports but those whose ack is stored only now, and second ones of the same id."""
-        queue = self._reports
-        if not queue:
-            return []
-        taken = {(ack.channel_id, ack.upstream_id) for ack in acks}
-        ripe: list[Heard] = []
-        later: list[Heard] = []
-        while queue and len(ripe) < size:
-            heard = queue.popleft()
-            key = (heard.channel_id, heard.upstream_id)
-            if key in taken:
-                later.append(heard)
-            else:
-                taken.add(key)
-                ripe.append(heard)
-        queue.extendleft(reversed(later))
-        return ripe
+        return _ripe(self._reports, size, taken)
+
+    def _leaving(self, queue: deque[L]) -> list[L]:
+        """Return the first whose outbox rows may go: all acks of their parts are stored, or in the tick in hand."""
+        first = _first(queue, self._settings.tick_batch_max)
+        waiting = {ack.message_id for ack in self._acks} | {part.message_id for part in self._maybe}
+        return list(takewhile(lambda one: one.message_id not in waiting, first)) if waiting else first
+
+    def _put_back(self, acks: Sequence[Acked], reports: Sequence[Heard]) -> None:
+        self._acks.extendleft(reversed(acks))
+        self._reports.extendleft(reversed(reports))
+
+    def _halve(self, acks: Sequence[Acked], reports: Sequence[Heard], error: Exception) -> None:
+        """Let the next tick try half as many rows; one that fails alone is set aside."""
+        rows = len(acks) + len(reports)
+        if rows == 1:
+            self._set_aside(acks, reports, error)
+            return
+        self._put_back(acks, reports)
+        if rows == 0:  # nothing that an upstream said is to blame
+            raise error
+        self._rows_max = rows // 2
+
+    def _set_aside(self, acks: Sequence[Acked], reports: Sequence[Heard], error: Exception) -> None:
+        """Let go of the one row that cannot be stored, so that the others go on; its part ends as unknown."""
+        for ack in acks:  # it has left, and no report will find it: it waits as one that was never answered
+            self._maybe.append(
+                Maybe(
+                    channel_id=ack.channel_id, tenant_id=ack.tenant_id, message_id=ack.message_id, part_index=ack.part_index,
+                    attempt=ack.attempt, sent_ms=ack.sent_ms, cost_micro=ack.cost_micro, decision=ack.decision,
+                    phone_index=None,
+                )
+            )  # fmt: skip
+            _log_unstorable("ack", ack.channel_id, error)
+            self._outlet.stored(ack.channel_id, [ack.slot])
+        for heard in reports:
+            if heard.parked_as:
+                self._settled_early.append((heard.channel_id, heard.parked_as))
+            _log_unstorable("report", heard.channel_id, error)
+            self._outlet.stored(heard.channel_id, [heard.report.slot])
 
     def _parameters(
         self, acks: Sequence[Acked], gone: Sequence[Gone], reports: Sequence[Heard], paid: Sequence[int]
@@ -386,8 +420,10 @@ class Ticker:
         )
         _forget(self._maybe, parts)
 
-    async def _store_dropped(self, tx: db.Tx, droppable: int) -> None:
-        drops = _first(self._dropped, min(droppable, self._settings.tick_batch_max))
+    async def _store_dropped(self, tx: db.Tx) -> None:
+        drops = self._leaving(self._dropped)
+        if not drops:
+            return
         rows = await drop(tx, drops, self._shard, list(self._keeper.current.webhooks))
         _forget(self._dropped, drops)
         self._outlet.left([d.message_id for d in drops])
@@ -405,18 +441,7 @@ class Ticker:
         strays = _first(self._stray, self._settings.tick_batch_max)
         unsure = await self._unsure_of(tx, strays)
         parked = [s for n, s in enumerate(strays) if n not in unsure and s.report.final]
-        await tx.execute(
-            PARK_SQL,
-            [s.channel_id for s in parked],
-            [s.report.upstream_id for s in parked],
-            [s.report.status.number for s in parked],
-            [s.report.cause.number for s in parked],
-            [s.report.code for s in parked],
-            [int(s.report.at_s * 1000) for s in parked],
-            [self._vault.phone_index(s.report.number) if s.report.number else None for s in parked],
-            [msgspec.json.encode(s.report.candidates).decode() for s in parked],
-        )
-        self._counters.parked(len(parked))
+        await self._store_parked(tx, parked)
         _forget(self._stray, strays)
         slots: dict[ChannelId, list[Any]] = {}
         for number, heard in enumerate(strays):
@@ -427,6 +452,29 @@ class Ticker:
                 slots.setdefault(heard.channel_id, []).append(heard.report.slot)
         for channel_id, given in slots.items():
             self._outlet.stored(channel_id, given)
+
+    async def _store_parked(self, tx: db.Tx, parked: Sequence[Heard]) -> None:
+        try:
+            await tx.execute(
+                PARK_SQL,
+                [s.channel_id for s in parked],
+                [s.report.upstream_id for s in parked],
+                [s.report.status.number for s in parked],
+                [s.report.cause.number for s in parked],
+                [s.report.code for s in parked],
+                [int(s.report.at_s * 1000) for s in parked],
+                [self._vault.phone_index(s.report.number) if s.report.number else None for s in parked],
+                [msgspec.json.encode(s.report.candidates).decode() for s in parked],
+            )
+        except db.Unstorable as error:
+            if len(parked) == 1:
+                _log_unstorable("stray report", parked[0].channel_id, error)
+                return
+            middle = len(parked) // 2
+            await self._store_parked(tx, parked[:middle])
+            await self._store_parked(tx, parked[middle:])
+        else:
+            self._counters.parked(len(parked))
 
     async def _forget_early(self, tx: db.Tx) -> None:
         """Delete parked reports only now: had we died with one in hand, the next gateway would find it."""
@@ -455,6 +503,7 @@ _NOTICE, _STRAY, _EARLY, _AGAIN = 0, 1, 2, 3
 
 
 T = TypeVar("T")
+K = TypeVar("K", Acked, Heard)
 
 
 def _first(queue: deque[T], count: int) -> list[T]:
@@ -463,9 +512,30 @@ def _first(queue: deque[T], count: int) -> list[T]:
     return [queue[n] for n in range(count)]
 
 
+def _ripe(queue: deque[K], size: int, taken: set[tuple[ChannelId, str]]) -> list[K]:
+    """Take out the first but those whose key is taken, and second ones of a key: one statement can hit a row once."""
+    ripe: list[K] = []
+    later: list[K] = []
+    while queue and len(ripe) < size:
+        one = queue.popleft()
+        key = (one.channel_id, one.upstream_id)
+        if key in taken:
+            later.append(one)
+        else:
+            taken.add(key)
+            ripe.append(one)
+    queue.extendleft(reversed(later))
+    return ripe
+
+
 def _forget(queue: deque[T], stored: Sequence[T]) -> None:
     for _ in stored:
         queue.popleft()
+
+
+def _log_unstorable(what: str, channel_id: ChannelId, error: Exception) -> None:
+    # By its kind alone: the text of an error can quote what could not be stored.
+    log.error("tick.unstorable", what=what, channel_id=channel_id, error=type(error).__name__)
 
 
 def _storable(report: Report) -> Report:
