@@ -114,6 +114,8 @@ def snapshot(
         rules=RULES if routed else (),
         prices={(0, "*", "*", -1): 45_000} if prices is None else prices,
         webhooks={},
+        hooked_apps=[],
+        pay_on_delivery=[],
         overrides=phone.Overrides({}, {}),
         signatures={one.id: one for one in (SIGNATURE, RENAMED)},
         templates={},

@@ -56,6 +56,8 @@ def snapshot(channels: Sequence[ChannelRow], rules: Sequence[RouteRule]) -> Snap
         rules=sorted(rules, key=lambda r: (r.priority, r.id)),
         prices={},
         webhooks={},
+        hooked_apps=[],
+        pay_on_delivery=[],
         overrides=phone.Overrides({}, {}),
         signatures={},
         templates={},

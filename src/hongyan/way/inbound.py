@@ -590,7 +590,7 @@ async def _keep(
         for text, owner, opt_out in letters
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    notices = await tx.fetch(KEEP_SQL, *columns, INBOUND, list(snapshot.webhooks))
+    notices = await tx.fetch(KEEP_SQL, *columns, INBOUND, snapshot.hooked_apps)
     by_id = {row[0]: row for row in rows}
     return [_owed(notice["id"], by_id[notice["message_id"]]) for notice in notices]
 

@@ -344,8 +344,8 @@ class Ticker:
             ],
             paid,
             self._shard,
-            list(snapshot.webhooks),
-            [tenant.id for tenant in snapshot.tenants.values() if tenant.charge_on_delivery],
+            snapshot.hooked_apps,
+            snapshot.pay_on_delivery,
             list(LATENCY_BUCKETS_MS),
             Cause.NO_REPORT.number,
         )  # fmt: skip
@@ -424,7 +424,7 @@ class Ticker:
         drops = self._leaving(self._dropped)
         if not drops:
             return
-        rows = await drop(tx, drops, self._shard, list(self._keeper.current.webhooks))
+        rows = await drop(tx, drops, self._shard, self._keeper.current.hooked_apps)
         _forget(self._dropped, drops)
         self._outlet.left([d.message_id for d in drops])
         owed = [_owed(row) for row in rows]

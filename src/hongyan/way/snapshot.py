@@ -6,6 +6,7 @@ whole and swapped whole, when control says so (NOTIFY control) and on a slow clo
 
 import asyncio
 import ipaddress
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import LiteralString
 
@@ -132,6 +133,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     rules: Sequence[RouteRule]  # active ones, by priority
     prices: Mapping[tuple[int, str, str, int], int]  # (tenant, country, operator, purpose number) → per part
     webhooks: Mapping[AppId, Webhook]
+    hooked_apps: Sequence[AppId]  # who has a webhook, as the statements of the way want it
+    pay_on_delivery: Sequence[TenantId]  # the same for whom pays only then
     overrides: Overrides | None  # of prefixes
     signatures: Mapping[int, Signature]
     templates: Mapping[int, Template]
@@ -230,16 +233,16 @@ Rows = Mapping[str, Sequence[db.Row]]
 def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
     signatures = {row["id"]: _signature(row) for row in rows["signature"]}
     templates = {row["id"]: _template(row) for row in rows["template"]}
-    signature_owner = {row["id"]: row["tenant_id"] for row in rows["signature"]}
-    template_owner = {row["id"]: row["tenant_id"] for row in rows["template"]}
-    tenants = {}
-    for row in rows["tenant"]:
-        tenant_id = TenantId(row["id"])
-        tenants[tenant_id] = _tenant(
-            row,
-            {s.name: s for s in signatures.values() if signature_owner[s.id] == tenant_id},
-            {t.code: t for t in templates.values() if template_owner[t.id] == tenant_id},
-        )
+    own_signatures: dict[int, dict[str, Signature]] = defaultdict(dict)
+    for row in rows["signature"]:
+        own_signatures[row["tenant_id"]][row["name"]] = signatures[row["id"]]
+    own_templates: dict[int, dict[str, Template]] = defaultdict(dict)
+    for row in rows["template"]:
+        own_templates[row["tenant_id"]][row["code"]] = templates[row["id"]]
+    tenants = {
+        TenantId(row["id"]): _tenant(row, own_signatures[row["id"]], own_templates[row["id"]])
+        for row in rows["tenant"]
+    }
     return Snapshot(
         version=version,
         tenants=tenants,
@@ -251,6 +254,8 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
             for r in rows["price"]
         },
         webhooks={AppId(row["app_id"]): _webhook(row, vault) for row in rows["webhook"]},
+        hooked_apps=[row["app_id"] for row in rows["webhook"]],
+        pay_on_delivery=[tenant.id for tenant in tenants.values() if tenant.charge_on_delivery],
         overrides=_overrides(rows["prefix_override"]),
         signatures=signatures,
         templates=templates,
