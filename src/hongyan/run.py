@@ -264,6 +264,7 @@ class _Process:
             owe,
         )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
+        heard[submit.CANCEL_TOPIC] = gateway.hear_cancel
         gauge = self._counters.gauge
         gauge(
             "gateway_waiting_messages",

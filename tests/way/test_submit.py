@@ -1,5 +1,6 @@
 """What is due leaves in its turn, by a channel that can, never twice where it must not; what cannot waits or ends."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -113,6 +114,29 @@ async def configure(one: Plane, place: int, **changes: Any) -> None:
     sealed = one.vault.seal_secret(msgspec.json.encode(config | changes))
     await one.database.execute("UPDATE channel SET sealed = $2 WHERE id = $1", channel_id, sealed)
     await one.keeper.load()
+
+
+async def shutting(one: Plane) -> None:
+    """Wait until a channel is being closed, and all leases were renewed after that began."""
+    await one.holds(lambda: one.gateway._shutting)
+    (row,) = await one.database.fetch("SELECT max(until) AS until FROM session_lease")
+    await one.until("SELECT 1 WHERE (SELECT min(until) FROM session_lease) > $1", row["until"])
+
+
+@asynccontextmanager
+async def hearing_cancels(one: Plane) -> AsyncIterator[None]:
+    """Let the gateway hear who wants a message back, as its process does."""
+    listening = asyncio.Event()
+
+    def hear(payload: str) -> None:
+        listening.set()
+        one.gateway.hear_cancel(payload)
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(db.Listener(one.database, {submit.CANCEL_TOPIC: hear}).run())
+        await listening.wait()
+        yield
+        task.cancel()
 
 
 async def stop(one: Plane, to: str) -> None:
@@ -278,6 +302,75 @@ async def test_what_has_left_cannot_be_cancelled(database: str) -> None:
         await books_balance(one.database)
 
 
+async def test_what_waits_for_a_channel_can_be_cancelled(database: str) -> None:
+    async with operator() as simulator, plane(database, simulator) as one, hearing_cancels(one):
+        before = await balance_micro(one)
+        await one.up()
+        async with outage(simulator, one):
+            sent = [await one.send(number(1)), await one.send(awake(2), Purpose.PROMOTIONAL)]
+            sent.append(await one.send(number(3), send_at=clock.now() + timedelta(hours=1)))
+            await fall_due(one)
+            await one.holds(lambda: sum(one.gateway.waiting()) == 3)
+            for message_id in sent:
+                await submit.cancel(one.database, one.tenant_id, message_id)
+                row = await one.row(message_id)
+                assert (row["status"], row["cause"]) == (Status.CANCELLED.number, Cause.CANCELLED.number)
+                assert await cancel_code(one, message_id) is Code.REQUEST_TOO_LATE
+            assert sum(one.gateway.waiting()) == 0
+            assert await balance_micro(one) == before
+            kept = await one.send(number(4))
+        await one.final(kept)
+        assert list(simulator.destinations()) == [number(4)]
+        await books_balance(one.database)
+
+
+async def test_what_waits_for_the_window_can_be_cancelled_and_what_fills_it_cannot(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1") as simulator,
+        plane(database, simulator, window_size=1, close_wait_s=0.05) as one,
+        hearing_cancels(one),
+    ):
+        await one.up()
+        left = await one.send(number(1))
+        await one.holds(lambda: simulator.statistics().submits == 1)
+        waits = await one.send(number(2))
+        assert await cancel_code(one, left) is Code.REQUEST_TOO_LATE
+        await submit.cancel(one.database, one.tenant_id, waits)
+        assert [(await one.row(i))["status"] for i in (left, waits)] == [0, Status.CANCELLED.number]
+        await books_balance(one.database)
+
+
+@pytest.mark.parametrize("parts", [1, LONG_PARTS])
+async def test_what_may_have_left_and_waits_to_be_sent_again_cannot_be_cancelled(
+    database: str, parts: int
+) -> None:
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as simulator,
+        plane(database, simulator) as one,
+        hearing_cancels(one),
+    ):
+        words = await long(one) if parts > 1 else {}
+        await one.up()
+        message_id = await one.send(**words)
+        await one.holds(lambda: simulator.statistics().submits == parts)
+        simulator.behave(behaviour.parse("report_delay_s=0.01"))
+        async with outage(simulator, one):
+            await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+            assert await cancel_code(one, message_id) is Code.REQUEST_TOO_LATE
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+async def test_what_an_earlier_life_may_have_sent_cannot_be_cancelled(database: str) -> None:
+    async with operator("bind_status=13") as simulator, plane(database, simulator) as one:
+        message_id = await promised(one, {"owner": 1, "due_at": clock.now() - timedelta(seconds=5)})
+        async with hearing_cancels(one):
+            await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+            assert await cancel_code(one, message_id) is Code.REQUEST_TOO_LATE
+        assert (await one.row(message_id))["status"] == 0
+        await books_balance(one.database)
+
+
 async def test_what_failed_once_and_waits_for_another_channel_cannot_be_cancelled(database: str) -> None:
     async with make.world(database) as world:
         async with world.database.transaction() as tx:
@@ -352,6 +445,23 @@ async def test_an_operator_that_cannot_now_is_not_asked_without_pause(database: 
         await books_balance(one.database)
 
 
+@pytest.mark.parametrize("words", ["refuse_status=8", "ack_loss_share=1 report_loss_share=1"])
+async def test_messages_that_come_back_together_leave_again_in_their_order(database: str, words: str) -> None:
+    async with operator(words) as simulator, plane(database, simulator) as one:
+        await one.up()
+        outcomes = await one.accept(*(one.draft(number(n)) for n in range(6)))
+        await one.holds(lambda: simulator.statistics().submits >= 6)
+        simulator.behave(behaviour.parse("report_delay_s=0.01"))
+        simulator.disconnect()
+        ids = []
+        for outcome in outcomes:
+            assert isinstance(outcome, Accepted)
+            ((*_, upstream_id),) = [attempt[:4] for attempt in attempts(await one.final(outcome.id))]
+            ids.append(int(upstream_id))
+        assert ids == sorted(ids)
+        await books_balance(one.database)
+
+
 async def test_a_text_is_not_sent_where_it_would_be_cut_into_more_parts(database: str) -> None:
     async with operator() as first, operator() as second, plane(database, first, second) as one:
         tight = await lay(one, "tight", TIGHT)
@@ -377,6 +487,78 @@ async def test_a_text_that_fits_no_channel_ends_and_holds_up_nobody(database: st
         assert [row["status"] == Status.DELIVERED.number for row in rows] == [True, False, True, True]
         assert (rows[1]["status"], rows[1]["cause"]) == (Status.UNDELIVERED.number, Cause.UNSUPPORTED.number)
         assert await balance_micro(one) == before - 3 * PRICE
+        await books_balance(one.database)
+
+
+# ---- a channel that is closed
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["changed", "removed"])
+async def test_a_channel_that_closes_slowly_holds_up_no_lease_and_keeps_its_own(
+    database: str, removed: bool
+) -> None:
+    """Its slot is its own until it is closed: nobody opens it again before, and other leases do not run out."""
+    async with (
+        operator("ack_loss_share=1 report_loss_share=1") as first,
+        operator() as second,
+        plane(database, first, second, close_wait_s=600.0) as one,
+    ):
+        await one.up(2)
+        message_id = await one.send()
+        await one.holds(lambda: first.statistics().submits == 1)
+        if removed:
+            await one.database.execute(
+                "UPDATE channel SET active = false WHERE id = $1", one.laid.channels[0]
+            )
+            await one.keeper.load()
+        else:
+            await configure(one, 0, split="udh16")
+        await shutting(one)
+        assert (first.statistics().binds, first.statistics().sessions) == (1, 1)
+        first.disconnect()  # nothing is left to wait for
+        await one.holds(
+            lambda: first.statistics().sessions == (not removed) and first.statistics().binds == 2 - removed
+        )
+        row = await one.final(message_id)
+        assert (row["status"], row["channel_id"]) == (Status.DELIVERED.number, one.laid.channels[1])
+        await books_balance(one.database)
+
+
+async def test_a_gateway_that_closes_waits_for_a_channel_that_is_closing(database: str) -> None:
+    async with (
+        operator("ack_loss_share=1") as simulator,
+        plane(database, simulator, close_wait_s=600.0) as one,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await one.up()
+        await one.send()
+        await one.holds(lambda: simulator.statistics().submits == 1)
+        await configure(one, 0, split="udh16")
+        await one.holds(lambda: one.gateway._shutting)
+        closing = tasks.create_task(one.gateway.close())
+        done, _ = await asyncio.wait([closing], timeout=0.2)
+        assert not done
+        simulator.disconnect()  # nothing is left to wait for
+        await closing
+        assert (simulator.statistics().binds, one.gateway.sessions_by_channel()) == (1, {})
+
+
+async def test_a_promotion_whose_channel_is_closed_while_it_is_marked_as_leaving_is_sent(
+    database: str,
+) -> None:
+    async with operator() as simulator, plane(database, simulator, row={"paused": True}) as one:
+        await one.up()
+        message_id = await one.send(awake(), Purpose.PROMOTIONAL)
+        await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+        async with one.database.transaction() as tx:  # the mark has to wait
+            await tx.execute("SELECT FROM outbox FOR UPDATE")
+            await one.database.execute("UPDATE channel SET paused = false")
+            await one.keeper.load()
+            await one.holds(lambda: sum(one.gateway.waiting()) == 0)
+            await configure(one, 0, split="udh16")
+            await one.holds(lambda: simulator.statistics().binds == 2)
+        assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        assert simulator.statistics().submits == 1
         await books_balance(one.database)
 
 

@@ -1,6 +1,6 @@
 """Claim what is due, pace it, hand each part to its channel, keep the answers: the gateway.
 
-Writes: outbox (owner, leaving), submitted (asked_at), gateway, session_lease, dialect. Entry point: Gateway.
+Writes: outbox (owner, leaving), submitted (asked_at), gateway, session_lease, dialect. Entry points: Gateway, cancel().
 Messages wait in lanes by purpose, in each lane by tenant (shared by weight) and by what they want of a route, so
 that nobody waits behind a message that only another channel could carry. What upstreams answer goes to the
 ticker (report.py) and is forgotten here only when it is stored there.
@@ -62,6 +62,9 @@ ASK_GAP_S = 1.0
 ASKS_PER_GAP = 5
 LONG_TEXT = "x" * 200  # more than one part, whatever the counting
 STOPPED_TOPIC = "stopped"
+CANCEL_TOPIC = "cancel"
+CANCEL_GAP_S = 0.05  # between looks whether the gateway has dropped it
+CANCEL_LOOKS = 20  # then it has left, or nobody knows that it has not
 
 
 class Flight:
@@ -73,6 +76,7 @@ class Flight:
         "channel_id",
         "decision",
         "declined",
+        "fresh",
         "handed",
         "left_open",
         "order",
@@ -86,6 +90,7 @@ class Flight:
         self.handed = handed
         self.order = order
         self.careful = handed.lane == PROMOTIONAL or not handed.resend  # never twice
+        self.fresh = False  # it was never ours in an earlier life, and nobody is known to have sent any of it
         self.asked_s = 0.0  # when its rules were asked again; 0: not since it was accepted
         self.stream: _Stream
         self.channel_id = ChannelId(0)
@@ -185,12 +190,15 @@ class Gateway:
         self._dialects: dict[ChannelId, str] = {}  # as stored
         self._learned: list[tuple[ChannelId, str]] = []
         self._slots: dict[ChannelId, int] = {}  # sessions we hold
+        self._shutting: dict[ChannelId, asyncio.Task[None]] = {}  # lines that are being closed
         self._with_others: frozenset[ChannelId] = frozenset()  # channels others hold sessions of
         self._pumping = False
         self._claim_wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._leave_wake = asyncio.Event()
         self._learn_wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
+        self._tasks: asyncio.TaskGroup
         self._closing = False
         self._reference = random.getrandbits(16)
 
@@ -214,15 +222,16 @@ class Gateway:
         """Take over rows that were just committed as ours."""
         for handed in rows:
             if handed.id not in self._mine and handed.id not in self._swept and handed.owner == self._number:
-                self._enter(handed)
+                self._enter(handed, fresh=True)
         self._pump_soon()
 
-    def _enter(self, handed: Handed) -> None:
+    def _enter(self, handed: Handed, *, fresh: bool) -> Flight:
         self._order += 1
-        flight = Flight(handed, self._order)
-        self._mine[handed.id] = flight
+        flight = self._mine[handed.id] = Flight(handed, self._order)
+        flight.fresh = fresh
         avoid = frozenset({ChannelId(handed.avoid_channel)}) if handed.avoid_channel else frozenset()
         self._stream_for(flight, avoid).flights.append(flight)
+        return flight
 
     def _stream_for(self, flight: Flight, avoid: frozenset[ChannelId]) -> _Stream:
         """Find or make the stream of messages that want the same; the caller adds this one to it."""
@@ -446,6 +455,7 @@ class Gateway:
         """Take in what became of parcels."""
         line = self._lines[channel_id]
         acks = 0
+        back: list[Flight] = []
         for answer in answers:
             flight: Flight = answer.parcel.handle
             outcome = answer.outcome
@@ -462,9 +472,10 @@ class Gateway:
                 line.again(answer.parcel)
                 line.channel.stored((answer.slot,))
             elif isinstance(outcome, Unreachable):
-                self._did_not_leave(flight, line, answer)
+                back += self._did_not_leave(flight, line, answer)
             else:
-                self._unsure(flight, line, answer)
+                back += self._unsure(flight, line, answer)
+        self._back(back, line)
         self._counters.answered("ack", acks)
         self._pump_soon()
 
@@ -503,31 +514,45 @@ class Gateway:
             )
         )  # fmt: skip
 
-    def _did_not_leave(self, flight: Flight, line: Line, answer: Answer) -> None:
-        """It may go by another channel, unless other parts of it have gone by this one; the line rests a moment."""
+    def _did_not_leave(self, flight: Flight, line: Line, answer: Answer) -> Sequence[Flight]:
+        """It may go by another channel, unless other parts of it have gone by this one; the line rests a moment.
+
+        Returns the message if it is to be put back.
+        """
         line.channel.stored((answer.slot,))
         line.rest(time.monotonic())
         line.again(answer.parcel)
-        if line.holds(flight) == flight.total:
-            line.take_out(flight)
-            self._back(flight, line)
+        if line.holds(flight) < flight.total:
+            return ()
+        line.take_out(flight)
+        return (flight,)
 
-    def _back(self, flight: Flight, line: Line) -> None:
-        """Put a message back at the head of its stream, to be routed anew."""
-        if flight.handed.lane == PROMOTIONAL:
-            line.open_promotional -= flight.total
-        self._stream_for(flight, flight.stream.avoid).flights.appendleft(flight)
+    def _back(self, flights: Sequence[Flight], line: Line) -> None:
+        """Put messages back at the head of their streams, in the order in which they came, to be routed anew."""
+        returned: dict[_Stream, list[Flight]] = {}
+        for flight in flights:
+            if flight.handed.lane == PROMOTIONAL:
+                line.open_promotional -= flight.total
+            returned.setdefault(self._stream_for(flight, flight.stream.avoid), []).append(flight)
+        for stream, head in returned.items():
+            last = max(flight.order for flight in head)
+            while stream.flights and stream.flights[0].order < last:
+                head.append(stream.flights.popleft())  # came back earlier
+            stream.flights.extendleft(sorted(head, key=lambda flight: flight.order, reverse=True))
 
-    def _unsure(self, flight: Flight, line: Line, answer: Answer) -> None:
-        """It may have left. Codes, and notices that may, are sent again; the others wait for a report."""
+    def _unsure(self, flight: Flight, line: Line, answer: Answer) -> Sequence[Flight]:
+        """It may have left. Codes, and notices that may, are sent again; the others wait for a report.
+
+        Returns the message if it is to be put back.
+        """
         if flight.careful:
             self._wait_unsure(flight, line, answer)
-            return
+            return ()
         line.channel.stored((answer.slot,))
         if flight.total > 1:
             line.again(answer.parcel)
-        else:
-            self._back(flight, line)
+            return ()
+        return (flight,)
 
     def _wait_unsure(self, flight: Flight, line: Line, answer: Answer) -> None:
         handed, parcel = flight.handed, answer.parcel
@@ -577,9 +602,7 @@ class Gateway:
         for parcel in parcels:
             if counts[parcel.handle] < parcel.handle.total:
                 line.again(parcel)
-        for flight in reversed(counts):  # the first of them ends up at the head
-            if counts[flight] == flight.total:
-                self._back(flight, line)
+        self._back([flight for flight, count in counts.items() if count == flight.total], line)
 
     # ---- what the ticker tells, after the commit
 
@@ -642,6 +665,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         await self._load_dialects()
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             tasks.create_task(self.ticker.run())
             tasks.create_task(self._every(LEASE_GAP_S, self._lease))
             tasks.create_task(self._claim())
@@ -693,24 +717,29 @@ class Gateway:
                 LEASE_S,
                 self._settings.gateway_dead_s,
             )
+            if self._shutting:
+                await tx.execute(KEEP_SQL, self._number, list(self._shutting), LEASE_S)
             others = await tx.fetch(OTHERS_SQL, self._number)
         held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
         self._with_others = frozenset(ChannelId(row["channel_id"]) for row in others)
         for channel in snapshot.channels.values():
             await self._tend(channel, held.get(channel.id, 0))
-        for channel_id in set(self._lines) - set(snapshot.channels):
-            await self._shut(channel_id)
+        for channel_id in self._lines.keys() - snapshot.channels.keys() - self._shutting.keys():
+            self._shut(self._lines[channel_id])
 
     async def _tend(self, row: ChannelRow, sessions: int) -> None:
+        if self._closing:
+            return
         line = self._lines.get(row.id)
-        if line is not None and (
-            line.row.config.reveal() != row.config.reveal() or line.row.kind != row.kind
-        ):
-            await self._shut(row.id)
-            line = None
         if line is None:
             if sessions:
                 await self._open(row, sessions)
+            return
+        changed = line.row.config.reveal() != row.config.reveal() or line.row.kind != row.kind
+        if changed and row.id not in self._shutting:
+            self._shut(line)
+        if row.id in self._shutting:
+            self._slots[row.id] = sessions  # to open with, once it is closed
             return
         line.row = row
         line.share(row.parts_per_s * sessions / max(1, row.sessions))
@@ -738,16 +767,34 @@ class Gateway:
         await channel.open(_Sink(self, row.id))
         log.info("channel.opened", channel=row.name, kind=row.kind, sessions=sessions)
 
-    async def _shut(self, channel_id: ChannelId) -> None:
-        line = self._lines[channel_id]
+    def _shut(self, line: Line) -> None:
+        """Begin to close a line, in a task of its own: it may take longer than the leases of the others last.
+
+        Until it is closed it stays where it is and keeps its slots, so nobody opens its channel anew.
+        """
+        if self._closing:
+            return  # close() is at it
+        line.row = msgspec.structs.replace(line.row, paused=True)  # whatever its channel still tells
         line.up = False
         self._reroute(line)
-        await line.channel.close()
+        self._shutting[line.row.id] = self._tasks.create_task(self._see_shut(line))
+
+    async def _see_shut(self, line: Line) -> None:
+        """Close a line, and open its channel anew if that is still wanted."""
+        channel_id = line.row.id
+        try:
+            await line.channel.close()
+        except Exception:  # our bug; its sessions have ended all the same
+            log.exception("channel.close_failed", channel=line.row.name)
+        self._reroute(line)
         for flight in dict.fromkeys(parcel.handle for parcel in line.take_back()):
             self._ask_rules(flight)  # of a long message that has begun to leave here; its acks are stored
-        del self._lines[channel_id]
-        self._slots.pop(channel_id, None)
+        del self._lines[channel_id], self._shutting[channel_id]
         log.info("channel.closed", channel=line.row.name)
+        sessions = self._slots.pop(channel_id)
+        row = self._keeper.current.channels.get(channel_id)
+        if row is not None and sessions and not self._closing:
+            await self._open(row, sessions)
 
     # ---- claims and the sweep
 
@@ -760,18 +807,22 @@ class Gateway:
             except TimeoutError:
                 pass
             self._claim_wake.clear()
-            if self._closing:
-                continue
             try:
-                await self._give_away()
-                if not self._lines:
-                    continue
-                await self._look_again()
-                for lane in LANES:
-                    if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
-                        self._claim_wake.set()
+                async with self._claiming:
+                    await self._claim_round()
             except db.Unavailable as error:
                 log.warning("gateway.database_lost", duty="claim", error=type(error).__name__)
+
+    async def _claim_round(self) -> None:
+        if self._closing:
+            return
+        await self._give_away()
+        if not self._lines:
+            return
+        await self._look_again()
+        for lane in LANES:
+            if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
+                self._claim_wake.set()
 
     async def _give_away(self) -> None:
         """Leave to other gateways what only channels can carry of which they hold all sessions."""
@@ -806,7 +857,7 @@ class Gateway:
         most = self._settings.claim_batch_max
         rows = await self._database.fetch(CLAIM_SQL, lane, self._tenant_share, most, self._number)
         if rows:
-            await self._load([row["id"] for row in rows])
+            await self._load([row["id"] for row in rows], fresh=True)
         return len(rows)
 
     async def _look_again(self) -> None:
@@ -839,7 +890,7 @@ class Gateway:
             found = await report.reunite(tx, list(self._lines))
         self.ticker.reunited(found)
 
-    async def _load(self, message_ids: Sequence[UUID]) -> None:
+    async def _load(self, message_ids: Sequence[UUID], *, fresh: bool = False) -> None:
         """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
         asked_s = clock.now_s()
         rows = await self._database.fetch(LOAD_SQL, list(message_ids), self._number)
@@ -861,8 +912,8 @@ class Gateway:
                 if until_s:
                     waits.append((row["id"], until_s))
                 else:
-                    self._enter(handed)
-                    self._mine[handed.id].asked_s = asked_s
+                    fresh_now = fresh and handed.attempt == 1 and not handed.parts_gone
+                    self._enter(handed, fresh=fresh_now).asked_s = asked_s
         if waits:
             await self._database.execute(WAIT_SQL, [i for i, _ in waits], [s for _, s in waits])
         self._pump_soon()
@@ -962,6 +1013,9 @@ class Gateway:
             for flight, line, parcels in leaving:
                 line.reserved -= len(parcels)
                 self._put(line, parcels, flight.handed.lane)
+            for line in {line for _, line, _ in leaving}:
+                if not line.up:  # it went down, or was closed, meanwhile
+                    self._reroute(line)
             self._pump_soon()
 
     # ---- dialects and questions
@@ -1019,6 +1073,18 @@ class Gateway:
         for tenant_id in tenants:
             self._stopped[bytes.fromhex(index), tenant_id] = clock.now_s()
 
+    def hear_cancel(self, payload: str) -> None:
+        """Hear that an app wants a message back: its id in hex. What has never been put on a line is dropped."""
+        flight = self._mine.get(bytes.fromhex(payload))
+        if flight is None or not flight.fresh or flight.total:
+            return
+        try:
+            flight.stream.flights.remove(flight)
+        except ValueError:  # its end is being stored, or its rules are being asked
+            return
+        self._waiting[flight.handed.lane] -= 1
+        self._drop(flight, Status.CANCELLED, Cause.CANCELLED, "")
+
     def look(self) -> None:
         """Look for due rows at once, not only at the next turn."""
         self._claim_wake.set()
@@ -1030,14 +1096,22 @@ class Gateway:
             line.row = msgspec.structs.replace(line.row, paused=True)
             self._reroute(line)
         async with asyncio.TaskGroup() as tasks:
-            for line in self._lines.values():
-                tasks.create_task(line.channel.close())
+            for channel_id, line in self._lines.items():
+                if channel_id not in self._shutting:
+                    tasks.create_task(line.channel.close())
+        if self._shutting:
+            await asyncio.wait(self._shutting.values())
         try:
             async with asyncio.timeout(self._settings.stop_wait_s):
                 while not self.ticker.idle:  # noqa: ASYNC110 - once, at the end
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("gateway.stopped_early", left=len(self._mine))
+        async with self._claiming:  # a claim under way would take rows of ours once more
+            await self._hand_back()
+        log.info("gateway.closed")
+
+    async def _hand_back(self) -> None:
         waiting = [
             db.Uuid(flight.handed.id)
             for lane in self._lanes
@@ -1049,21 +1123,40 @@ class Gateway:
             await tx.execute(HAND_BACK_SQL, self._number, waiting)
             await tx.execute("DELETE FROM session_lease WHERE gateway = $1", self._number)
             await tx.execute("DELETE FROM gateway WHERE id = $1", self._number)
-        log.info("gateway.closed")
 
 
 async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -> None:
-    """Take a message back that no gateway has in hand; raises Refusal if it has left, is about to, or is not there."""
+    """Take a message back that has not left; raises Refusal if it has, may have, is about to, or is not there.
+
+    A gateway that has it in hand is asked for it, and has CANCEL_GAP_S * CANCEL_LOOKS to drop it.
+    """
+    if await _cancelled(database, tenant_id, message_id, asked=False):
+        return
+    await database.notify(CANCEL_TOPIC, message_id.hex)
+    for _ in range(CANCEL_LOOKS):
+        await asyncio.sleep(CANCEL_GAP_S)
+        if await _cancelled(database, tenant_id, message_id, asked=True):
+            return
+    raise Refusal(Code.REQUEST_TOO_LATE)
+
+
+async def _cancelled(database: db.Database, tenant_id: TenantId, message_id: UUID, *, asked: bool) -> bool:
+    """Take back what no gateway has in hand, and see whether one that was asked has dropped it; raises Refusal."""
     async with database.transaction() as tx:
         row = await tx.fetchrow(CANCEL_SQL, tenant_id, message_id)
         if row is None:
             raise Refusal(Code.REQUEST_NOT_FOUND)
-        if row["status"] or row["owner"] != 0 or row["left"]:
+        if asked and row["status"] == Status.CANCELLED.number:
+            return True
+        if row["status"] or row["left"]:
             raise Refusal(Code.REQUEST_TOO_LATE)
+        if row["owner"] != 0:  # None: it was dropped while we looked; the next look sees how
+            return False
         dropped = Dropped(
             tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
         )
         await report.drop(tx, [dropped], 0, [])
+        return True
 
 
 # What a dead gateway has left may have left already: a part, or all of a promotion; so has every first attempt.
@@ -1103,6 +1196,11 @@ WITH alive AS (
     RETURNING channel_id
 )
 SELECT channel_id, count(*) AS held FROM taken GROUP BY channel_id
+"""
+
+# A channel that is being closed keeps its slots, wanted or not: whoever took one would find it in use.
+KEEP_SQL: LiteralString = """
+UPDATE session_lease SET until = now() + make_interval(secs => $3::float8) WHERE gateway = $1 AND channel_id = ANY($2::int[])
 """
 
 OTHERS_SQL: LiteralString = """
