@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_OCTETS = 32
 NONCE_OCTETS = 12
+COUNTER_OCTETS = 4  # of them
 INDEX_OCTETS = 16
 
 
@@ -106,6 +108,31 @@ def unwrap(master: Secret, name: str, wrapped: bytes) -> bytes:
         ) from None
 
 
+class _Nonces:
+    """Nonces of this process, none twice under any key: 8 random octets and a counter (NIST SP 800-38D §8.2.1).
+
+    Twelve random octets for each value would be a system call for each, and be safe for fewer values.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._prefix = os.urandom(NONCE_OCTETS - COUNTER_OCTETS)
+        self._count = count()
+
+    def make(self) -> bytes:
+        number = next(self._count)
+        if number >> (8 * COUNTER_OCTETS):
+            self.renew()
+            number = next(self._count)
+        return self._prefix + number.to_bytes(COUNTER_OCTETS)
+
+
+_nonces = _Nonces()
+os.register_at_fork(after_in_child=_nonces.renew)
+
+
 class Vault:
     """The opened keys. Names: 'index' and 'secrets' once, 'tenant:<id>' each."""
 
@@ -154,7 +181,7 @@ class Vault:
         return Secret(self._unseal("secrets", sealed))
 
     def _seal(self, name: str, plain: bytes) -> bytes:
-        nonce = os.urandom(NONCE_OCTETS)
+        nonce = _nonces.make()
         return nonce + self._cipher(name).encrypt(nonce, plain, None)
 
     def _unseal(self, name: str, sealed: bytes) -> bytes:
