@@ -184,7 +184,7 @@ class Gateway:
         self._order = 0
         self._swept: dict[bytes, float] = {}
         self._stopped: dict[tuple[bytes, int], float] = {}
-        self._recheck: list[bytes] = []
+        self._recheck: list[Handed] = []
         self._leaving: list[tuple[Flight, Line, list[Parcel]]] = []
         self._decisions = Decisions()
         self._dialects: dict[ChannelId, str] = {}  # as stored
@@ -401,7 +401,7 @@ class Gateway:
 
     def _ask_rules(self, flight: Flight) -> None:
         """Load a message anew that was taken off its stream, and ask the rules about it."""
-        self._recheck.append(flight.handed.id)
+        self._recheck.append(flight.handed)
         self._claim_wake.set()
 
     def _does_not_fit(self, flight: Flight, line: Line) -> None:
@@ -826,19 +826,20 @@ class Gateway:
 
     async def _give_away(self) -> None:
         """Leave to other gateways what only channels can carry of which they hold all sessions."""
-        ids: list[bytes] = []
+        given: list[Handed] = []
         for lane in LANES:
             for tenant in self._lanes[lane].values():
                 for stream in tenant.streams.values():
                     if stream.flights and self._only_others_can(stream):
-                        ids += [flight.handed.id for flight in stream.flights]
+                        given += [flight.handed for flight in stream.flights]
                         self._waiting[lane] -= len(stream.flights)
                         stream.flights.clear()
-        if not ids:
+        if not given:
             return
-        for message_id in ids:  # should the next statement fail, the sweep finds them
-            self._mine.pop(message_id, None)
-        await self._database.execute(GIVE_AWAY_SQL, self._number, [db.Uuid(message_id) for message_id in ids])
+        for handed in given:  # should the next statement fail, the sweep finds them
+            self._mine.pop(handed.id, None)
+        tenant_ids, message_ids = _keys(given)
+        await self._database.execute(GIVE_AWAY_SQL, self._number, tenant_ids, message_ids)
 
     def _only_others_can(self, stream: _Stream) -> bool:
         self._rank(stream)
@@ -857,17 +858,17 @@ class Gateway:
         most = self._settings.claim_batch_max
         rows = await self._database.fetch(CLAIM_SQL, lane, self._tenant_share, most, self._number)
         if rows:
-            await self._load([row["id"] for row in rows], fresh=True)
+            await self._load(*_found(rows), fresh=True)
         return len(rows)
 
     async def _look_again(self) -> None:
         """Load anew what was taken off its stream: somebody said stop, or no second channel is left."""
         while self._recheck:
-            ids = self._recheck[: self._settings.claim_batch_max]
-            del self._recheck[: len(ids)]
-            for message_id in ids:
-                self._mine.pop(message_id, None)
-            await self._load([db.Uuid(message_id) for message_id in ids])
+            again = self._recheck[: self._settings.claim_batch_max]
+            del self._recheck[: len(again)]
+            for handed in again:
+                self._mine.pop(handed.id, None)
+            await self._load(*_keys(again))
 
     async def _sweep(self) -> None:
         """Take rows born ours that nobody handed over, and forget what was remembered long enough."""
@@ -878,24 +879,26 @@ class Gateway:
         rows = await self._database.fetch(
             SWEEP_SQL, self._number, ORPHAN_AGE_S, self._settings.claim_batch_max * 10
         )
-        orphans = [row["id"] for row in rows if row["id"].bytes not in self._mine]
+        orphans = [row for row in rows if row["id"].bytes not in self._mine]
         for start in range(0, len(orphans), self._settings.claim_batch_max):
             batch = orphans[start : start + self._settings.claim_batch_max]
-            for message_id in batch:
-                self._swept[message_id.bytes] = now_s
-            await self._load(batch)
+            for row in batch:
+                self._swept[row["id"].bytes] = now_s
+            await self._load(*_found(batch))
         if orphans:
             log.info("gateway.swept", messages=len(orphans))
         async with self._database.transaction() as tx:
             found = await report.reunite(tx, list(self._lines))
         self.ticker.reunited(found)
 
-    async def _load(self, message_ids: Sequence[UUID], *, fresh: bool = False) -> None:
+    async def _load(
+        self, tenant_ids: Sequence[int], message_ids: Sequence[UUID], *, fresh: bool = False
+    ) -> None:
         """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
         asked_s = clock.now_s()
-        rows = await self._database.fetch(LOAD_SQL, list(message_ids), self._number)
+        rows = await self._database.fetch(LOAD_SQL, tenant_ids, message_ids, self._number)
         snapshot = self._keeper.current
-        waits: list[tuple[Any, float]] = []
+        waits: list[tuple[int, UUID, float]] = []
         for row in rows:
             if row["id"].bytes in self._mine:
                 continue
@@ -910,12 +913,12 @@ class Gateway:
             else:
                 until_s = self._quiet_until(handed)
                 if until_s:
-                    waits.append((row["id"], until_s))
+                    waits.append((handed.tenant_id, row["id"], until_s))
                 else:
                     fresh_now = fresh and handed.attempt == 1 and not handed.parts_gone
                     self._enter(handed, fresh=fresh_now).asked_s = asked_s
         if waits:
-            await self._database.execute(WAIT_SQL, [i for i, _ in waits], [s for _, s in waits])
+            await self._database.execute(WAIT_SQL, *map(list, zip(*waits, strict=True)))
         self._pump_soon()
 
     def _hold(self, handed: Handed) -> None:
@@ -1125,6 +1128,14 @@ class Gateway:
             await tx.execute("DELETE FROM gateway WHERE id = $1", self._number)
 
 
+def _keys(all_handed: Sequence[Handed]) -> tuple[list[int], list[UUID]]:
+    return [handed.tenant_id for handed in all_handed], [db.Uuid(handed.id) for handed in all_handed]
+
+
+def _found(rows: Sequence[db.Row]) -> tuple[list[int], list[UUID]]:
+    return [row["tenant_id"] for row in rows], [row["id"] for row in rows]
+
+
 async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -> None:
     """Take a message back that has not left; raises Refusal if it has, may have, is about to, or is not there.
 
@@ -1208,7 +1219,7 @@ SELECT DISTINCT channel_id FROM session_lease WHERE gateway <> $1 AND until > no
 """
 
 # A loose index scan finds the tenants with anything waiting; each gets its share of the batch, so a backlog of
-# one does not hide the others.
+# one does not hide the others. The rows are found again by their place: a join is planned as one with all that waits.
 CLAIM_SQL: LiteralString = """
 WITH RECURSIVE waiting(tenant_id) AS (
     (SELECT tenant_id FROM outbox WHERE owner = 0 AND lane = $1 ORDER BY tenant_id LIMIT 1)
@@ -1217,19 +1228,19 @@ WITH RECURSIVE waiting(tenant_id) AS (
              ORDER BY o.tenant_id LIMIT 1)
       FROM waiting w WHERE w.tenant_id IS NOT NULL
 ), due AS (
-    SELECT d.tenant_id, d.id FROM waiting w
+    SELECT d.place FROM waiting w
      CROSS JOIN LATERAL (
-        SELECT o.tenant_id, o.id FROM outbox o
+        SELECT o.ctid AS place FROM outbox o
          WHERE o.owner = 0 AND o.lane = $1 AND o.tenant_id = w.tenant_id AND o.due_at <= now()
          ORDER BY o.due_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
      LIMIT $3
 )
-UPDATE outbox o SET owner = $4 FROM due d WHERE o.tenant_id = d.tenant_id AND o.id = d.id AND o.owner = 0
-RETURNING o.id
+UPDATE outbox SET owner = $4 WHERE ctid = ANY(ARRAY(SELECT place FROM due)) AND owner = 0
+RETURNING tenant_id, id
 """
 
 SWEEP_SQL: LiteralString = """
-SELECT id FROM outbox WHERE owner = $1 AND due_at < now() - make_interval(secs => $2::float8) ORDER BY id LIMIT $3
+SELECT tenant_id, id FROM outbox WHERE owner = $1 AND due_at < now() - make_interval(secs => $2::float8) ORDER BY id LIMIT $3
 """
 
 # What an earlier life has sent of a message stands in `submitted`, or, once reported, in its attempts.
@@ -1242,13 +1253,15 @@ SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel,
              UNION
              SELECT (a->>1)::smallint FROM jsonb_array_elements(coalesce(m.attempts, '[]')) a WHERE (a->>0)::int = o.attempt
        ) AS parts_gone
-  FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
- WHERE o.id = ANY($1::uuid[]) AND o.owner = $2
+  FROM unnest($1::int[], $2::uuid[]) AS w(tenant_id, id)
+  JOIN outbox o ON o.tenant_id = w.tenant_id AND o.id = w.id AND o.owner = $3
+  JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
 """
 
 WAIT_SQL: LiteralString = """
 UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s)
-  FROM unnest($1::uuid[], $2::float8[]) AS w(id, due_s) WHERE o.id = w.id
+  FROM unnest($1::int[], $2::uuid[], $3::float8[]) AS w(tenant_id, id, due_s)
+ WHERE o.tenant_id = w.tenant_id AND o.id = w.id
 """
 
 LEAVE_SQL: LiteralString = """
@@ -1275,7 +1288,8 @@ RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.
 """
 
 GIVE_AWAY_SQL: LiteralString = """
-UPDATE outbox SET owner = 0, leaving_channel = 0, leaving_at = NULL WHERE owner = $1 AND id = ANY($2::uuid[])
+UPDATE outbox o SET owner = 0, leaving_channel = 0, leaving_at = NULL
+  FROM unnest($2::int[], $3::uuid[]) AS g(tenant_id, id) WHERE o.tenant_id = g.tenant_id AND o.id = g.id AND o.owner = $1
 """
 
 # What may have left stays ours, marked, so that the next life of this gateway treats it as unsure. What waits in
