@@ -9,6 +9,7 @@ sent, so a caller who must not send twice gives an Idempotency-Key, which makes 
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import deque
@@ -158,6 +159,7 @@ class Acceptor:
         self._traces: dict[tuple[Any, ...], int] = {}
         self._waiting: deque[_Row] = deque()
         self._wake = asyncio.Event()
+        self._enough = asyncio.Event()  # FEW_ROWS wait
         self._broke: dict[int, tuple[float, int]] = {}
         self._shards: set[tuple[int, int]] = set()
         self._busy_keys: set[bytes] = set()
@@ -183,8 +185,13 @@ class Acceptor:
             return
         rows = self._prepare(entry, key, drafts)
         if rows:
-            self._waiting.extend(rows)
-            self._wake.set()
+            self._line_up(rows)
+
+    def _line_up(self, rows: Sequence[_Row]) -> None:
+        self._waiting.extend(rows)
+        self._wake.set()
+        if len(self._waiting) >= FEW_ROWS:
+            self._enough.set()
 
     async def accept(
         self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None = None
@@ -342,8 +349,7 @@ class Acceptor:
                 entry.settle(index, Accepted(message_id, row["part_count"], row["price_micro"]))
         rows = self._prepare(entry, key, drafts, ids)
         if rows:
-            self._waiting.extend(rows)
-            self._wake.set()
+            self._line_up(rows)
         return await answered
 
     # ---- commit
@@ -417,7 +423,10 @@ class Acceptor:
         end_s = self._waiting[0].entry.since_s + self._gather_s
         if len(self._waiting) < FEW_ROWS:
             before = len(self._waiting)
-            await asyncio.sleep(end_s - time.monotonic())
+            self._enough.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(end_s - time.monotonic()):
+                    await self._enough.wait()
             gained = len(self._waiting) - before
             longest_s = self._settings.accept_gather_ms / 1000
             factor = 2 if gained > 1 else 0.5 if gained == 0 else 1
