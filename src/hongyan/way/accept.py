@@ -13,7 +13,7 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
@@ -41,7 +41,6 @@ BROKE_S = 0.5  # how long a tenant without money is refused from memory before t
 REPEATABLE_WAITING_MAX = 100  # batch requests with an Idempotency-Key, waiting; 1,000 messages each
 REPEATABLE_WORKERS = 4  # and under way at once
 REPEATABLE_BUSY_S = 30  # how long an unanswered key counts as still under way elsewhere
-WRITERS = 2  # commits under way at once
 FEW_ROWS = 8  # so few wait for company by the clock; more only while others come
 QUIET_TURNS = 2  # of the event loop without a new row: nobody else is coming just now
 MANY_ROWS = 40  # so many waiting are worth a second commit beside the first; fewer share the next one
@@ -167,8 +166,8 @@ class Acceptor:
         self._wake_repeatable = asyncio.Event()
         self._under_way = 0  # rows being committed, and batch requests being served
         self._writing = 0  # commits under way
-        self._written = asyncio.Event()
-        self._gathering = asyncio.Lock()  # one writer at a time takes what waits
+        self._begun = asyncio.Event()  # a commit
+        self._many = asyncio.Event()  # MANY_ROWS wait
         self._gather_s = settings.accept_gather_ms / 1000
         self.stopping = False
 
@@ -192,6 +191,8 @@ class Acceptor:
         self._wake.set()
         if len(self._waiting) >= FEW_ROWS:
             self._enough.set()
+        if len(self._waiting) >= MANY_ROWS:
+            self._many.set()
 
     async def accept(
         self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None = None
@@ -357,8 +358,8 @@ class Acceptor:
     async def run(self) -> None:
         """Commit what is offered, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for number in range(WRITERS):
-                tasks.create_task(self._write(self._settings.door * 10 + number))
+            tasks.create_task(self._write(self._gathered, self._settings.door * 10))
+            tasks.create_task(self._write(self._held_up, self._settings.door * 10 + 1))
             for _ in range(REPEATABLE_WORKERS):
                 tasks.create_task(self._serve_repeatable())
 
@@ -369,13 +370,12 @@ class Acceptor:
             while self._waiting or self._repeatable or self._under_way:  # noqa: ASYNC110 - once, at the end
                 await asyncio.sleep(0.01)
 
-    async def _write(self, shard: int) -> None:
+    async def _write(self, ready: Callable[[], Awaitable[None]], shard: int) -> None:
         holder = db.Holder(self._database)
         try:
             while True:
-                async with self._gathering:
-                    await self._company()
-                    rows = self._take()
+                await ready()
+                rows = self._take()
                 if rows:
                     await self._commit_or_refuse(holder, rows, shard)
                 elif self._waiting:  # all of them share a key with one under way; _release() wakes us
@@ -386,6 +386,7 @@ class Acceptor:
     async def _commit_or_refuse(self, holder: db.Holder, rows: list[_Row], shard: int) -> None:
         self._under_way += len(rows)
         self._writing += 1
+        self._begun.set()
         try:
             await self._commit(await holder.connection(), rows, shard)
         except db.Unavailable as error:
@@ -395,31 +396,18 @@ class Acceptor:
         finally:
             self._under_way -= len(rows)
             self._writing -= 1
-            self._written.set()
             self._release(rows)
 
-    async def _company(self) -> None:
+    async def _gathered(self) -> None:
         """Wait for something to commit, and a little for more: a statement costs as much as 20 of its rows.
 
-        Who waits for an answer asks again as soon as he has it, so after a commit the next requests come in a
-        row: they are company while each turn of the event loop brings one.
+        At most accept_gather_ms from when the first came, and shorter where nobody else has come lately. Who waits
+        for an answer asks again as soon as he has it, so after a commit requests come in a row: they are company
+        while each turn of the event loop brings one.
         """
-        while True:
-            while not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            if not self._writing or len(self._waiting) >= MANY_ROWS:
-                break
-            self._written.clear()
-            try:
-                async with asyncio.timeout(HELD_UP_S):
-                    await self._written.wait()
-            except TimeoutError:
-                break
-        await self._gather()
-
-    async def _gather(self) -> None:
-        """Wait for company, at most accept_gather_ms from when the first came: shorter where none has come lately."""
+        while not self._waiting:
+            self._wake.clear()
+            await self._wake.wait()
         end_s = self._waiting[0].entry.since_s + self._gather_s
         if len(self._waiting) < FEW_ROWS:
             before = len(self._waiting)
@@ -436,6 +424,20 @@ class Acceptor:
             before = len(self._waiting)
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self._waiting) == before else 0
+
+    async def _held_up(self) -> None:
+        """Wait until one writer is not enough: many wait beside its commit, or that takes strangely long."""
+        while not (self._writing and len(self._waiting) >= MANY_ROWS):
+            self._many.clear()
+            if not self._writing:
+                self._begun.clear()
+                await self._begun.wait()
+            try:
+                async with asyncio.timeout(HELD_UP_S):
+                    await self._many.wait()
+            except TimeoutError:
+                if self._writing and self._waiting:
+                    return
 
     def _take(self) -> list[_Row]:
         """Take the next batch. Rows that share a frequency or idempotency key with one under way wait for it."""
