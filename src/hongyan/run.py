@@ -28,7 +28,7 @@ from hongyan.doors.door import Door
 from hongyan.egress import Egress, open_egress
 from hongyan.settings import ROLES, Settings, variable_of
 from hongyan.vault import Vault, VaultError
-from hongyan.way import handover, owing, prune, submit
+from hongyan.way import cancel, handover, owing, prune, submit
 from hongyan.way.accept import Acceptor
 from hongyan.way.handover import Handed, Link
 from hongyan.way.inbound import Desk
@@ -264,7 +264,7 @@ class _Process:
             owe,
         )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
-        heard[submit.CANCEL_TOPIC] = gateway.hear_cancel
+        heard[cancel.TOPIC] = gateway.hear_cancel
         gauge = self._counters.gauge
         gauge(
             "gateway_waiting_messages",

@@ -14,7 +14,7 @@ import make
 from hongyan import clock
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
-from hongyan.way import charge, optout, submit
+from hongyan.way import cancel, charge, optout
 from hongyan.way.accept import Accepted, Acceptor, Draft, Idempotency, Outcome, ids_after
 from hongyan.way.measure import Counters
 from plane import NO_LIMITS, QUICK, Plane, awake, books_balance, pair, plane, severable
@@ -405,14 +405,14 @@ async def test_a_scheduled_message_can_be_taken_back_and_is_refunded_once(databa
     async with plane(database) as one:
         before = await balance_micro(one)
         message_id = await one.send(send_at=clock.now() + timedelta(hours=1))
-        await submit.cancel(one.database, one.tenant_id, message_id)
+        await cancel.take_back(one.database, one.tenant_id, message_id)
         row = await one.row(message_id)
         assert (row["status"], row["refund_micro"]) == (6, PRICE)
         assert await balance_micro(one) == before
         with pytest.raises(Refusal) as too_late:
-            await submit.cancel(one.database, one.tenant_id, message_id)
+            await cancel.take_back(one.database, one.tenant_id, message_id)
         assert too_late.value.code is Code.REQUEST_TOO_LATE
         with pytest.raises(Refusal) as unknown:
-            await submit.cancel(one.database, one.tenant_id, make.message_id())
+            await cancel.take_back(one.database, one.tenant_id, make.message_id())
         assert unknown.value.code is Code.REQUEST_NOT_FOUND
         await books_balance(one.database)

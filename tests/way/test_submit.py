@@ -18,7 +18,7 @@ from hongyan.simulator.server import Simulator
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, Purpose, Status
-from hongyan.way import charge, optout, prune, submit
+from hongyan.way import cancel, charge, optout, prune
 from hongyan.way.accept import Accepted
 from plane import QUICK, Plane, add_tenant, awake, books_balance, pair, plane, severable
 
@@ -133,7 +133,7 @@ async def hearing_cancels(one: Plane) -> AsyncIterator[None]:
         one.gateway.hear_cancel(payload)
 
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(db.Listener(one.database, {submit.CANCEL_TOPIC: hear}).run())
+        task = tasks.create_task(db.Listener(one.database, {cancel.TOPIC: hear}).run())
         await listening.wait()
         yield
         task.cancel()
@@ -279,7 +279,7 @@ async def test_what_is_cancelled_in_time_never_leaves_and_is_refunded(database: 
     async with operator() as simulator, plane(database, simulator) as one:
         before = await balance_micro(one)
         message_id = await one.send(send_at=clock.now() + timedelta(hours=1))
-        await submit.cancel(one.database, one.tenant_id, message_id)
+        await cancel.take_back(one.database, one.tenant_id, message_id)
         row = await one.row(message_id)
         assert (row["status"], row["cause"]) == (Status.CANCELLED.number, Cause.CANCELLED.number)
         assert await balance_micro(one) == before
@@ -289,7 +289,7 @@ async def test_what_is_cancelled_in_time_never_leaves_and_is_refunded(database: 
 
 async def cancel_code(one: Plane, message_id: MessageId) -> Code:
     with pytest.raises(Refusal) as refused:
-        await submit.cancel(one.database, one.tenant_id, message_id)
+        await cancel.take_back(one.database, one.tenant_id, message_id)
     return refused.value.code
 
 
@@ -312,7 +312,7 @@ async def test_what_waits_for_a_channel_can_be_cancelled(database: str) -> None:
             await fall_due(one)
             await one.holds(lambda: sum(one.gateway.waiting()) == 3)
             for message_id in sent:
-                await submit.cancel(one.database, one.tenant_id, message_id)
+                await cancel.take_back(one.database, one.tenant_id, message_id)
                 row = await one.row(message_id)
                 assert (row["status"], row["cause"]) == (Status.CANCELLED.number, Cause.CANCELLED.number)
                 assert await cancel_code(one, message_id) is Code.REQUEST_TOO_LATE
@@ -335,7 +335,7 @@ async def test_what_waits_for_the_window_can_be_cancelled_and_what_fills_it_cann
         await one.holds(lambda: simulator.statistics().submits == 1)
         waits = await one.send(number(2))
         assert await cancel_code(one, left) is Code.REQUEST_TOO_LATE
-        await submit.cancel(one.database, one.tenant_id, waits)
+        await cancel.take_back(one.database, one.tenant_id, waits)
         assert [(await one.row(i))["status"] for i in (left, waits)] == [0, Status.CANCELLED.number]
         await books_balance(one.database)
 
@@ -377,7 +377,7 @@ async def test_what_failed_once_and_waits_for_another_channel_cannot_be_cancelle
             message_id = await make.message(tx, world, attempt=2)
             await make.outbox(tx, world, message_id, attempt=2, avoid_channel=world.channel_id)
         with pytest.raises(Refusal) as refused:
-            await submit.cancel(world.database, world.tenant_id, message_id)
+            await cancel.take_back(world.database, world.tenant_id, message_id)
         assert refused.value.code is Code.REQUEST_TOO_LATE
 
 
@@ -391,7 +391,7 @@ async def test_what_may_have_left_before_a_crash_cannot_be_cancelled(database: s
             await make.submitted(tx, world, half)
         for message_id in (leaving, half):
             with pytest.raises(Refusal) as refused:
-                await submit.cancel(world.database, world.tenant_id, message_id)
+                await cancel.take_back(world.database, world.tenant_id, message_id)
             assert refused.value.code is Code.REQUEST_TOO_LATE
 
 

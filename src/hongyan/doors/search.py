@@ -1,6 +1,6 @@
 """Look messages up: one with its whole story, many by what is known of them; take one back.
 
-Entry points: find(), search(), cancel(). The reading is way/lookup.py's, the taking back way/submit.py's.
+Entry points: find(), search(), cancel(). The reading is way/lookup.py's, the taking back way/cancel.py's.
 """
 
 import uuid
@@ -17,7 +17,8 @@ from hongyan.doors.question import read_query, said_as
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, Status
-from hongyan.way import lookup, submit
+from hongyan.way import lookup
+from hongyan.way.cancel import take_back
 from hongyan.way.snapshot import Key
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -74,7 +75,7 @@ async def search(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -
 async def cancel(door: Door, key: Key, _asked: Asked, path: Mapping[str, str]) -> Cancelled:
     """Take a message back that has not left."""
     message_id = _message_id(path)
-    await submit.cancel(door.database, key.tenant.id, message_id)
+    await take_back(door.database, key.tenant.id, message_id)
     return Cancelled(message_id, "cancelled")
 
 

@@ -1,6 +1,6 @@
 """Claim what is due, pace it, hand each part to its channel, keep the answers: the gateway.
 
-Writes: outbox (owner, leaving), submitted (asked_at), gateway, session_lease, dialect. Entry points: Gateway, cancel().
+Writes: outbox (owner, leaving), submitted (asked_at), gateway, session_lease, dialect. Entry point: Gateway.
 Messages wait in lanes by purpose, in each lane by tenant (shared by weight) and by what they want of a route, so
 that nobody waits behind a message that only another channel could carry. What upstreams answer goes to the
 ticker (report.py) and is forgotten here only when it is stored there.
@@ -36,7 +36,6 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab import phone, text
 from hongyan.vocab.cause import CAUSES, Cause
-from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId, accepted_at_s
 from hongyan.way import guard, report, route
 from hongyan.way.decision import Decisions
@@ -62,9 +61,6 @@ ASK_GAP_S = 1.0
 ASKS_PER_GAP = 5
 LONG_TEXT = "x" * 200  # more than one part, whatever the counting
 STOPPED_TOPIC = "stopped"
-CANCEL_TOPIC = "cancel"
-CANCEL_GAP_S = 0.05  # between looks whether the gateway has dropped it
-CANCEL_LOOKS = 20  # then it has left, or nobody knows that it has not
 
 
 class Flight:
@@ -1135,51 +1131,6 @@ def _keys(all_handed: Sequence[Handed]) -> tuple[list[int], list[UUID]]:
 def _found(rows: Sequence[db.Row]) -> tuple[list[int], list[UUID]]:
     return [row["tenant_id"] for row in rows], [row["id"] for row in rows]
 
-
-async def cancel(database: db.Database, tenant_id: TenantId, message_id: UUID) -> None:
-    """Take a message back that has not left; raises Refusal if it has, may have, is about to, or is not there.
-
-    A gateway that has it in hand is asked for it, and has CANCEL_GAP_S * CANCEL_LOOKS to drop it.
-    """
-    if await _cancelled(database, tenant_id, message_id, asked=False):
-        return
-    await database.notify(CANCEL_TOPIC, message_id.hex)
-    for _ in range(CANCEL_LOOKS):
-        await asyncio.sleep(CANCEL_GAP_S)
-        if await _cancelled(database, tenant_id, message_id, asked=True):
-            return
-    raise Refusal(Code.REQUEST_TOO_LATE)
-
-
-async def _cancelled(database: db.Database, tenant_id: TenantId, message_id: UUID, *, asked: bool) -> bool:
-    """Take back what no gateway has in hand, and see whether one that was asked has dropped it; raises Refusal."""
-    async with database.transaction() as tx:
-        row = await tx.fetchrow(CANCEL_SQL, tenant_id, message_id)
-        if row is None:
-            raise Refusal(Code.REQUEST_NOT_FOUND)
-        if asked and row["status"] == Status.CANCELLED.number:
-            return True
-        if row["status"] or row["left"]:
-            raise Refusal(Code.REQUEST_TOO_LATE)
-        if row["owner"] != 0:  # None: it was dropped while we looked; the next look sees how
-            return False
-        dropped = Dropped(
-            tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
-        )
-        await report.drop(tx, [dropped], 0, [])
-        return True
-
-
-# What a dead gateway has left may have left already: a part, or all of a promotion; so has every first attempt.
-CANCEL_SQL: LiteralString = """
-SELECT m.status, m.part_count, o.owner,
-       m.attempt > 1 OR o.leaving_at IS NOT NULL OR m.pending < m.part_count
-       OR EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id) AS left
-  FROM message m
-  LEFT JOIN (SELECT tenant_id, id, owner, leaving_at FROM outbox WHERE tenant_id = $1 AND id = $2 FOR UPDATE) o
-    ON o.tenant_id = m.tenant_id AND o.id = m.id
- WHERE m.tenant_id = $1 AND m.id = $2
-"""
 
 ALIVE_SQL: LiteralString = """
 INSERT INTO gateway (id, socket) VALUES ($1, $2)
