@@ -169,12 +169,17 @@ def test_more_parts_than_a_header_can_number_are_refused_but_counted() -> None:
 
 
 @given(st.text("".join(sorted(text._DEFAULT.characters)), max_size=300), st.integers(0, 12))
+@example(
+    "0\r", 12
+)  # 16 septets with the fill: its return ends an octet and comes twice (3GPP TS 23.038 §6.1.2.3.1)
 def test_gsm7_survives_packing_and_reading(wording: str, udh_octets: int) -> None:
     septets = text.encode(wording, Encoding.GSM7)
     packed = text.pack(septets, udh_octets=udh_octets)
     assert text.unpack(packed, septet_count=len(septets), udh_octets=udh_octets) == septets
     if len(packed) < text.PART_OCTETS - udh_octets:
-        assert text.decode(packed, Encoding.GSM7, packed=True, udh_octets=udh_octets) == wording
+        twice = wording.endswith("\r") and (-8 * udh_octets % 7 + 7 * len(septets)) % 8 == 0
+        read = text.decode(packed, Encoding.GSM7, packed=True, udh_octets=udh_octets)
+        assert read == wording + "\r" * twice
 
 
 def test_seven_spare_bits_hold_a_return_and_not_an_at_sign() -> None:
