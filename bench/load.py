@@ -301,13 +301,14 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=0, help="codes to send once all the others are accepted")
     parser.add_argument("--code-rate", type=float, default=100.0, help="of them a second")
     parser.add_argument("--opt-outs", type=int, default=1_000_000)
+    parser.add_argument("--layout", default="door gateway+clerk", help="as HONGYAN_LAYOUT")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hongyan-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # root's PostgreSQL runs as another user
         with (
             peers(arguments.pb, folder) as (smsc, sink),
-            program(folder, {"opt_outs": str(arguments.opt_outs)}) as adapter,
+            program(folder, {"opt_outs": str(arguments.opt_outs), "layout": arguments.layout}) as adapter,
         ):
             result, codes = uvloop.run(run(arguments, adapter, smsc, sink))
         if codes:
