@@ -21,8 +21,8 @@ Row: TypeAlias = "asyncpg.Record"
 Uuid = DriverUUID  # builds from 16 octets three times faster than uuid.UUID, and is one
 
 CheckViolation = asyncpg.CheckViolationError
-DataError = asyncpg.DataError  # a value PostgreSQL cannot hold, such as a NUL in a text
-# What a value is to blame for: tried again it fails again, and with it all that shares its statement.
+# What a value is to blame for, such as a NUL in a text: tried again it fails again, and with it all that shares its
+# statement.
 Unstorable = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,

@@ -167,6 +167,7 @@ class Acceptor:
         self._under_way = 0  # rows being committed, and batch requests being served
         self._writing = 0  # commits under way
         self._begun = asyncio.Event()  # a commit
+        self._begun_s = 0.0  # when the last one did
         self._many = asyncio.Event()  # MANY_ROWS wait
         self._gather_s = settings.accept_gather_ms / 1000
         self.stopping = False
@@ -386,6 +387,7 @@ class Acceptor:
     async def _commit_or_refuse(self, holder: db.Holder, rows: list[_Row], shard: int) -> None:
         self._under_way += len(rows)
         self._writing += 1
+        self._begun_s = time.monotonic()
         self._begun.set()
         try:
             await self._commit(await holder.connection(), rows, shard)
@@ -436,7 +438,8 @@ class Acceptor:
                 async with asyncio.timeout(HELD_UP_S):
                     await self._many.wait()
             except TimeoutError:
-                if self._writing and self._waiting:
+                held_up = self._writing and time.monotonic() - self._begun_s >= HELD_UP_S
+                if held_up and self._waiting:
                     return
 
     def _take(self) -> list[_Row]:
@@ -481,7 +484,7 @@ class Acceptor:
         except db.CheckViolation:
             await self._short_of_money(tx, rows, shard)
             return
-        except db.DataError:
+        except db.Unstorable:
             await self._halve(tx, rows, shard, Refusal(Code.REQUEST_INVALID_PARAMETER))
             return
         self._counters.committed(len(rows), time.perf_counter() - started_s)

@@ -2,8 +2,8 @@
 
 Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally. Entry point: Ticker.
 One statement a tick stores acks, settles reports, owes notices and forgets paid ones, so one commit serves all
-of them. Nothing is confirmed to anybody before it is stored: window
-slots and report responses go back to the channels after the commit.
+of them. Nothing is confirmed to anybody before it is stored: window slots and report responses go back to the
+channels after the commit.
 Surprises: a report in the same tick as its ack waits for the next, because the parts of one statement see the
 same snapshot. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
 A statement that cannot be stored is tried again with half as many rows, so that in the end one bad row fails alone.
@@ -249,7 +249,7 @@ class Ticker:
         size = self._settings.tick_batch_max
         taken: set[tuple[ChannelId, str]] = set()
         acks = _ripe(self._acks, min(size, self._rows_max), taken)
-        reports = self._ripe_reports(taken, min(size, self._rows_max - len(acks)))
+        reports = _ripe(self._reports, min(size, self._rows_max - len(acks)), taken)
         gone = self._leaving(self._gone)
         paid = _first(self._paid, size * 4)
         started_s = time.perf_counter()
@@ -279,10 +279,6 @@ class Ticker:
         learned = await portability.learn(tx, [h.channel_id for h in moved], [h.upstream_id for h in moved])
         if learned and not self._keeper.current.has_number_overrides:
             await self._database.notify("control")  # doors look numbers up only once there is something
-
-    def _ripe_reports(self, taken: set[tuple[ChannelId, str]], size: int) -> list[Heard]:
-        """Take out the next reports but those whose ack is stored only now, and second ones of the same id."""
-        return _ripe(self._reports, size, taken)
 
     def _leaving(self, queue: deque[L]) -> list[L]:
         """Return the first whose outbox rows may go: all acks of their parts are stored, or in the tick in hand."""

@@ -854,7 +854,7 @@ class Gateway:
         most = self._settings.claim_batch_max
         rows = await self._database.fetch(CLAIM_SQL, lane, self._tenant_share, most, self._number)
         if rows:
-            await self._load(*_found(rows), fresh=True)
+            await self._load(*_row_keys(rows), fresh=True)
         return len(rows)
 
     async def _look_again(self) -> None:
@@ -880,7 +880,7 @@ class Gateway:
             batch = orphans[start : start + self._settings.claim_batch_max]
             for row in batch:
                 self._swept[row["id"].bytes] = now_s
-            await self._load(*_found(batch))
+            await self._load(*_row_keys(batch))
         if orphans:
             log.info("gateway.swept", messages=len(orphans))
         async with self._database.transaction() as tx:
@@ -1128,7 +1128,7 @@ def _keys(all_handed: Sequence[Handed]) -> tuple[list[int], list[UUID]]:
     return [handed.tenant_id for handed in all_handed], [db.Uuid(handed.id) for handed in all_handed]
 
 
-def _found(rows: Sequence[db.Row]) -> tuple[list[int], list[UUID]]:
+def _row_keys(rows: Sequence[db.Row]) -> tuple[list[int], list[UUID]]:
     return [row["tenant_id"] for row in rows], [row["id"] for row in rows]
 
 
