@@ -64,7 +64,10 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text in a fixed number of octets: cut at the first NUL when read, padded with NUL when written."""
+    """Text in a fixed number of octets: padded with NUL when written, cut at the first NUL when read.
+
+    Blanks at its end are taken for padding, too: some peers pad with them.
+    """
 
     octets: int
 
@@ -213,7 +216,7 @@ def _read_run(run: Sequence[tuple[str, Integer | Text | Octets]], names: dict[st
     names[unpack] = layout.unpack_from
     lines = [f"{', '.join(name for name, _ in run)}, = {unpack}(frame, at)", f"at += {layout.size}"]
     lines += [
-        f"{name} = {name}.split(b'\\0', 1)[0].decode('latin-1')"
+        f"{name} = {name}.split(b'\\0', 1)[0].rstrip(b' ').decode('latin-1')"
         for name, kind in run
         if isinstance(kind, Text)
     ]
@@ -327,7 +330,7 @@ def write_tlvs(tlvs: Sequence[Tlv]) -> bytes:
 class TlvTable:
     """The named optional parameters of a protocol; PDUs keep them raw, this gives them their meaning."""
 
-    def __init__(self, rows: Sequence[tuple[int, str, Integer | CString | Octets | None]]) -> None:
+    def __init__(self, rows: Sequence[tuple[int, str, Integer | CString | Text | Octets | None]]) -> None:
         """rows: tag, name, kind; None is raw octets of any length."""
         self._rows = {name: (tag, kind) for tag, name, kind in rows}
         self.names = {tag: name for tag, name, _ in rows}
@@ -353,6 +356,8 @@ class TlvTable:
                 len(value) < octets and value.isascii() and "\0" not in value
             ):
                 return tag, value.encode("ascii") + b"\0"
+            case Text(octets=octets), str() if len(value) <= octets and value.isascii() and "\0" not in value:
+                return tag, value.encode("ascii").ljust(octets, b"\0")
             case Octets(octets=octets), bytes() if len(value) == octets:
                 return tag, value
             case None, bytes() if len(value) < 1 << 16:
@@ -360,12 +365,14 @@ class TlvTable:
         raise LocalProtocolError(f"{name} does not fit {kind}")
 
 
-def _read_tlv_value(value: bytes, kind: Integer | CString | Octets | None) -> int | str | bytes | None:
+def _read_tlv_value(value: bytes, kind: Integer | CString | Text | Octets | None) -> int | str | bytes | None:
     match kind:
         case Integer(octets=octets):
             return int.from_bytes(value, "big") if len(value) == octets else None
         case CString():  # the closing NUL is often forgotten
             return value.split(b"\0", 1)[0].decode("latin-1")
+        case Text():  # peers send it shorter than it is
+            return value.split(b"\0", 1)[0].rstrip(b" ").decode("latin-1")
         case Octets(octets=octets):
             return value if len(value) == octets else None
         case None:

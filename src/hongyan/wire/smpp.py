@@ -1,6 +1,7 @@
-"""SMPP 3.4 with the optional parameters of 5.0: PDU tables, statuses, receipts, times.
+"""SMPP 3.4 and 5.0, and 3.3 towards those who speak no more: PDU tables, statuses, receipts.
 
-Entry points: decode(), encode(), receipt(); DIALECT plugs the protocol into wire.session.
+Entry points: decode(), encode(), receipt(); DIALECT plugs the protocol into wire.session, dialect_of() says
+which dialect a login asks for.
 Optional parameters stay raw, (tag, value), in the order they came; TLVS gives them names and meaning.
 A response may come without its body even when it reports success; `bare` keeps that, so that what was
 read can be written again bit for bit.
@@ -10,14 +11,14 @@ Sources: [P34] SMPP 3.4 Issue 1.2, [P50] SMPP 5.0.
 
 import re
 import struct
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from dataclasses import replace
 from enum import IntEnum
 from itertools import zip_longest
 from typing import Annotated, Self
 
 from msgspec import Struct, structs
 
-from hongyan.wire import fields
+from hongyan.wire import fields, times
 from hongyan.wire.fields import (
     PDU_OCTETS_MAX,
     U1,
@@ -50,6 +51,10 @@ Time = Annotated[str, CString(17)]  # empty or 16 characters, see absolute_time(
 # "sm_length 0–254" [P34 5.2.21]; 255 since [P50]. Real texts end at 140 or 160.
 ShortMessage = Annotated[bytes, Counted(1, 255)]
 Optional = Annotated[tuple[Tlv, ...], Tlvs()]
+
+# They stand in a file of their own because the other protocols write times alike.
+absolute_time, relative_time = times.absolute_time, times.relative_time
+read_time, receipt_time = times.read_time, times.receipt_time
 
 
 # ── statuses and other numbers ───────────────────────────────────────────────────────────────────────
@@ -241,7 +246,7 @@ class Pdu(fields.Pdu, frozen=True, gc=False):
 
 
 class Response(Pdu, frozen=True, gc=False):
-    """A response that has no body."""
+    """A response that has no mandatory fields, and before 5.0 no body."""
 
 
 class BodiedResponse(Response, frozen=True, gc=False):
@@ -420,10 +425,12 @@ class CancelSm(Pdu, frozen=True, gc=False):
 
 
 class CancelSmResp(Response, frozen=True, gc=False):
-    pass
+    tlvs: Optional = ()
 
 
 class ReplaceSm(Pdu, frozen=True, gc=False):
+    """The new text may travel in the parameter message_payload instead [P50 4.5.3]."""
+
     message_id: C65 = ""
     source_addr_ton: U1 = 0
     source_addr_npi: U1 = 0
@@ -437,7 +444,7 @@ class ReplaceSm(Pdu, frozen=True, gc=False):
 
 
 class ReplaceSmResp(Response, frozen=True, gc=False):
-    pass
+    tlvs: Optional = ()
 
 
 class Address(Struct, frozen=True, gc=False):
@@ -561,6 +568,63 @@ class AlertNotification(Pdu, frozen=True, gc=False):
     tlvs: Optional = ()
 
 
+class BroadcastSm(Pdu, frozen=True, gc=False):
+    """To all handsets of some areas [P50 4.4.1]. Text, areas and times are parameters, see missing().
+
+    message_id is empty, or names the broadcast that this one replaces.
+    """
+
+    service_type: C6 = ""
+    source_addr_ton: U1 = 0
+    source_addr_npi: U1 = 0
+    source_addr: C21 = ""
+    message_id: C65 = ""
+    priority_flag: U1 = 0
+    schedule_delivery_time: Time = ""
+    validity_period: Time = ""
+    replace_if_present_flag: U1 = 0
+    data_coding: U1 = 0
+    sm_default_msg_id: U1 = 0
+    tlvs: Optional = ()
+
+
+class BroadcastSmResp(BodiedResponse, frozen=True, gc=False):
+    """broadcast_areas() gives the areas that were refused."""
+
+    message_id: C65 = ""
+    tlvs: Optional = ()
+
+
+class QueryBroadcastSm(Pdu, frozen=True, gc=False):
+    message_id: C65 = ""
+    source_addr_ton: U1 = 0
+    source_addr_npi: U1 = 0
+    source_addr: C21 = ""
+    tlvs: Optional = ()
+
+
+class QueryBroadcastSmResp(BodiedResponse, frozen=True, gc=False):
+    """The state is the parameter message_state; broadcast_areas() gives how much of each area was reached."""
+
+    message_id: C65 = ""
+    tlvs: Optional = ()
+
+
+class CancelBroadcastSm(Pdu, frozen=True, gc=False):
+    """One broadcast, by message_id; or, where that is empty, all of a service_type and source."""
+
+    service_type: C6 = ""
+    message_id: C65 = ""
+    source_addr_ton: U1 = 0
+    source_addr_npi: U1 = 0
+    source_addr: C21 = ""
+    tlvs: Optional = ()
+
+
+class CancelBroadcastSmResp(Response, frozen=True, gc=False):
+    tlvs: Optional = ()
+
+
 PDUS: dict[int, type[Pdu]] = {
     0x8000_0000: GenericNack,
     0x0000_0001: BindReceiver,
@@ -589,6 +653,12 @@ PDUS: dict[int, type[Pdu]] = {
     0x0000_0102: AlertNotification,
     0x0000_0103: DataSm,
     0x8000_0103: DataSmResp,
+    0x0000_0111: BroadcastSm,
+    0x8000_0111: BroadcastSmResp,
+    0x0000_0112: QueryBroadcastSm,
+    0x8000_0112: QueryBroadcastSmResp,
+    0x0000_0113: CancelBroadcastSm,
+    0x8000_0113: CancelBroadcastSmResp,
 }
 RESPONSES = {
     pdu_class: PDUS[command_id | RESPONSE_BIT]
@@ -658,6 +728,51 @@ def bind_resp(bind: Bind, system_id: str, *, sc_interface_version: int | None = 
     response = respond(bind)
     assert isinstance(response, BindResp)
     return structs.replace(response, system_id=system_id, tlvs=tlvs)
+
+
+# ── parameters of 5.0 ────────────────────────────────────────────────────────────────────────────────
+
+_MANDATORY = {
+    BroadcastSm: (
+        "broadcast_area_identifier",
+        "broadcast_content_type",
+        "broadcast_rep_num",
+        "broadcast_frequency_interval",
+    ),
+    QueryBroadcastSmResp: ("message_state", "broadcast_area_identifier", "broadcast_area_success"),
+}
+CONGESTION_FULL = 100
+
+
+def missing(pdu: Pdu) -> tuple[str, ...]:
+    """Return the parameters that pdu must have and has not [P50 4.4.1, 4.6.1]; MISSINGOPTPARAM says so."""
+    if isinstance(pdu, BodiedResponse) and pdu.bare:
+        return ()
+    has = {TLVS.names.get(tag) for tag, _ in getattr(pdu, "tlvs", ())}
+    return tuple(name for name in _MANDATORY.get(type(pdu), ()) if name not in has)
+
+
+def congestion(response: Pdu) -> int | None:
+    """Return how congested its sender says it is [P50 4.8.4.18]; None if it does not say.
+
+    0 idle … 80–90 best used, above that send less, 100 congested. Any response may carry it.
+    """
+    value = TLVS.read(getattr(response, "tlvs", ()), "congestion_state")
+    return value if isinstance(value, int) and value <= CONGESTION_FULL else None
+
+
+def broadcast_areas(response: BroadcastSmResp | QueryBroadcastSmResp) -> tuple[tuple[bytes, int | None], ...]:
+    """Return each area that response names with what became of it, None where that is missing.
+
+    Of a query: the percentage reached, 255 if unknown. Of a broadcast: why not (a command_status). An area
+    is its format (0 a name, 1 an ellipsoid arc, 2 a polygon) and the details.
+    """
+    refused = isinstance(response, BroadcastSmResp)
+    outcome_tag = TLVS.tag("broadcast_error_status" if refused else "broadcast_area_success")
+    area_tag = TLVS.tag("broadcast_area_identifier")
+    areas = [value for tag, value in response.tlvs if tag == area_tag]
+    outcomes = [int.from_bytes(value, "big") for tag, value in response.tlvs if tag == outcome_tag]
+    return tuple(zip_longest(areas, outcomes[: len(areas)]))
 
 
 # ── receipts ─────────────────────────────────────────────────────────────────────────────────────────
@@ -772,71 +887,24 @@ def _network_error(value: int | str | bytes | None) -> tuple[int, int] | None:
     return (value[0], int.from_bytes(value[1:], "big")) if isinstance(value, bytes) else None
 
 
-# ── times ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def absolute_time(at: datetime) -> str:
-    """Write an aware datetime as YYMMDDhhmmsstnnp [P34 7.1.1]; the offset is cut to quarter hours."""
-    offset = at.utcoffset()
-    if offset is None:
-        raise LocalProtocolError("a time without a zone has no place on the wire")
-    quarters = int(offset / timedelta(minutes=15))
-    sign = "+" if quarters >= 0 else "-"
-    local = at.astimezone(timezone(timedelta(minutes=15) * quarters))
-    return f"{local:%y%m%d%H%M%S}{local.microsecond // 100_000}{abs(quarters):02}{sign}"
-
-
-def relative_time(delay_s: float) -> str:
-    """Write a delay as 0000DDhhmmss000R [P34 7.1.1]; at most 31 days, since months are not all alike."""
-    minutes, seconds = divmod(int(delay_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if not 0 <= days <= 31:
-        raise LocalProtocolError(f"a delay of {delay_s} s; the most is 31 days")
-    return f"0000{days:02}{hours:02}{minutes:02}{seconds:02}000R"
-
-
-def read_time(text: str) -> datetime | timedelta | None:
-    """Read either form; None for an empty text (now, or the centre's default).
-
-    In a relative time a year counts 365 days and a month 30. Raises RemoteProtocolError.
-    """
-    if not text:
-        return None
-    if len(text) != 16 or not (text[:15].isascii() and text[:15].isdecimal()):
-        raise RemoteProtocolError("not a time", "time")
-    pairs = [int(text[at : at + 2]) for at in range(0, 12, 2)]
-    if text[15] == "R":
-        years, months, days, hours, minutes, seconds = pairs
-        return timedelta(days=365 * years + 30 * months + days, hours=hours, minutes=minutes, seconds=seconds)
-    offset = int(text[13:15]) * {"+": 1, "-": -1}.get(text[15], 99)
-    try:
-        zone = timezone(timedelta(minutes=15 * offset))
-        year, *rest = pairs
-        return datetime(2000 + year, *rest, int(text[12]) * 100_000, tzinfo=zone)  # type: ignore[arg-type,misc]
-    except ValueError as error:
-        raise RemoteProtocolError(f"not a time: {error}", "time") from error
-
-
-def receipt_time(text: str, zone: tzinfo = UTC) -> datetime | None:
-    """Read a date of a receipt: YYMMDDhhmm, with seconds, or the 16 characters of the wire; None if neither.
-
-    zone is the centre's, which receipts do not tell, save in the 16-character form.
-    """
-    try:
-        if len(text) == 16:
-            at = read_time(text)
-            return at if isinstance(at, datetime) else None
-        layout = {10: "%y%m%d%H%M", 12: "%y%m%d%H%M%S", 14: "%Y%m%d%H%M%S"}[len(text)]
-        return datetime.strptime(text, layout).replace(tzinfo=zone)
-    except (KeyError, ValueError, RemoteProtocolError):
-        return None
-
-
 # ── the protocol, for wire.session ───────────────────────────────────────────────────────────────────
 
+# What is for a centre to do [P34 2.2, P50 2.3]; to an ESME it is foreign, save data_sm.
+_FOR_CENTRES: frozenset[type[Pdu]] = frozenset(
+    (
+        *(SubmitSm, SubmitMulti, DataSm, QuerySm, CancelSm, ReplaceSm),
+        *(BroadcastSm, QueryBroadcastSm, CancelBroadcastSm),
+    )
+)
+_ALLOWED: dict[type[fields.Pdu], frozenset[type[Pdu]]] = {
+    BindReceiver: frozenset(),
+    BindTransmitter: _FOR_CENTRES,
+    BindTransceiver: _FOR_CENTRES,
+    Outbind: frozenset((BindReceiver, BindTransceiver)),
+}
+
 _TURNS: dict[type[fields.Pdu], Turn] = {
-    **dict.fromkeys((SubmitSm, DeliverSm, DataSm, QuerySm, CancelSm, ReplaceSm, SubmitMulti), Turn.REQUEST),
+    **dict.fromkeys((*_FOR_CENTRES, DeliverSm), Turn.REQUEST),
     **{pdu_class: Turn.RESPONSE for pdu_class in PDUS.values() if issubclass(pdu_class, Response)},
     **dict.fromkeys((BindReceiver, BindTransmitter, BindTransceiver), Turn.LOGIN),
     **dict.fromkeys((BindReceiverResp, BindTransmitterResp, BindTransceiverResp), Turn.LOGIN_RESPONSE),
@@ -844,7 +912,7 @@ _TURNS: dict[type[fields.Pdu], Turn] = {
     EnquireLinkResp: Turn.HEARTBEAT_RESPONSE,
     Unbind: Turn.LOGOUT,
     UnbindResp: Turn.LOGOUT_RESPONSE,
-    Outbind: Turn.NOTICE,
+    Outbind: Turn.INVITATION,
     AlertNotification: Turn.NOTICE,
     UnknownPdu: Turn.UNKNOWN,
 }
@@ -889,10 +957,12 @@ def _answer_unreadable(frame: bytes, error: RemoteProtocolError) -> Pdu | None:
 
 
 def _allows(login: fields.Pdu, request: fields.Pdu) -> bool:
-    """What a bound ESME may ask a centre for [P34 2.2]."""
-    if isinstance(login, BindReceiver):
-        return False
-    return not isinstance(request, DeliverSm)
+    return type(request) in _ALLOWED[type(login)]
+
+
+def _may_push(login: fields.Pdu, _request: fields.Pdu) -> bool:
+    """To who only transmits, nothing; what is not for the others to do, they decline themselves."""
+    return not isinstance(login, BindTransmitter)
 
 
 DIALECT = Dialect(
@@ -908,4 +978,48 @@ DIALECT = Dialect(
     answer=_answer,
     answer_unreadable=_answer_unreadable,
     allows=_allows,
+    may_push=_may_push,
 )
+
+
+# ── towards those who speak 3.3 ──────────────────────────────────────────────────────────────────────
+
+VERSION_34 = 0x34  # "0x00–0x33: SMPP 3.3 or earlier" [P34 5.2.4]
+_ID_33 = re.compile(r"[0-9A-Fa-f]{0,8}")
+# A text is not whole without them, so they cannot be left out like the others.
+_CARRIERS = frozenset(
+    TLVS.tag(name)
+    for name in ("message_payload", "sar_msg_ref_num", "sar_total_segments", "sar_segment_seqnum")
+)
+
+
+def message_id_33(number: int) -> str:
+    """Return a message_id as 3.3 has it: a number of 4 octets in hex; number is taken modulo 2**32."""
+    return f"{number & 0xFFFF_FFFF:08X}"
+
+
+def encode_33(pdu: fields.Pdu, sequence_number: int | None = None) -> bytes:
+    """Write like encode(), but without parameters, which 3.3 does not know [P34 5.2.4].
+
+    Raises LocalProtocolError also for a message_id that 3.3 cannot hold (see message_id_33()), and for a
+    text that is in a parameter or is put together by them.
+    """
+    if not _ID_33.fullmatch(getattr(pdu, "message_id", "")):
+        raise LocalProtocolError("a message_id of SMPP 3.3 has at most 8 hex digits")
+    if getattr(pdu, "tlvs", ()):
+        if any(tag in _CARRIERS for tag, _ in pdu.tlvs):  # type: ignore[attr-defined]
+            raise LocalProtocolError("SMPP 3.3 has no parameters to carry this text")
+        pdu = structs.replace(pdu, tlvs=())
+    return encode(pdu, sequence_number)
+
+
+def _may_push_33(login: fields.Pdu, request: fields.Pdu) -> bool:
+    return isinstance(request, DeliverSm) and _may_push(login, request)
+
+
+DIALECT_33 = replace(DIALECT, name="smpp 3.3", encode=encode_33, may_push=_may_push_33)
+
+
+def dialect_of(bind: Bind) -> Dialect:
+    """Return what a server speaks to who logged in with bind: its interface_version decides."""
+    return DIALECT if bind.interface_version >= VERSION_34 else DIALECT_33
