@@ -1,6 +1,8 @@
 """The grammar of behaviour, and what holds for which number."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -63,6 +65,9 @@ def test_words_go_over_a_base() -> None:
         ("disconnect_after_s=inf", "zero or above"),
         ("state=GONE", "state"),
         ("reply='open", "quotation"),
+        ("sgip_sp=localhost", "host:port"),
+        ("sgip_sp=localhost:99999", "host:port"),
+        ("cmpp_version=4", "cmpp_version"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(words: str, said: str) -> None:
@@ -134,3 +139,10 @@ def test_a_mainland_number_has_one_form(number: int) -> None:
 
 def test_a_foreign_number_keeps_its_country() -> None:
     assert plain_number("+4915112345678") == "4915112345678"
+
+
+def test_the_page_lists_every_knob_with_its_default_and_says_which_may_differ_by_number() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (●?) ?\|", page.read_text("utf-8"), re.MULTILINE)
+    by_number = {knob.name: "●" if knob.metadata["by_number"] else "" for knob in fields(Behaviour)}
+    assert rows == [(name, default or "-", by_number[name]) for name, default, _ in described()]

@@ -216,3 +216,48 @@ def test_the_sandbox_ending_without_report_tells_nothing() -> None:
 
 def test_the_slow_sandbox_ending_takes_thirty_seconds() -> None:
     assert [report.delay_s for report in reports("", Submit("19900000008"))] == [30.0]
+
+
+def test_a_name_of_the_protocol_s_own_stands_in_ack_and_report() -> None:
+    ack, report = effects("ack_id=hex", Submit("13812345678", name="0a0b"))
+    assert isinstance(ack, Ack)
+    assert isinstance(report, Report)
+    assert (ack.ack_id, report.report_id) == ("0a0b", "0a0b")
+    nameless = effects("ack_id=empty", Submit("13812345678", name="0a0b"))[0]
+    assert isinstance(nameless, Ack)
+    assert nameless.ack_id == ""
+
+
+def test_a_protocol_has_its_own_words_for_limits_unless_told_otherwise() -> None:
+    submit = Submit("13812345678", throttled=8, queue_full=11)
+    for words, status in (
+        ("parts_per_s_max=1", 8),
+        ("parts_per_s_max=1 throttle_status=101", 101),
+        ("queue_parts_max=1", 11),
+    ):
+        operator = Operator(Table(parse(words)), seed=1)
+        plans = [operator.take(submit, 0.0) for _ in range(2)]
+        assert [plan.status for plan in plans if plan] == [0, status]
+
+
+@given(st.integers(1, 20), st.integers(0, 20))
+def test_a_group_is_taken_whole_or_not_at_all(count: int, room: int) -> None:
+    operator = Operator(Table(Behaviour(queue_parts_max=room)), seed=1)
+    plans = operator.take_group([Submit(f"138{at:08}", name=str(at)) for at in range(count)], 0.0)
+    assert plans is not None
+    fits = room == 0 or count <= room
+    assert {plan.status for plan in plans} == {0 if fits else QUEUE_FULL}
+    assert [len([e for e in plan.effects if isinstance(e, Ack)]) for plan in plans] == [1, *[0] * (count - 1)]
+    assert sum(isinstance(e, Report) for plan in plans for e in plan.effects) == (count if fits else 0)
+    assert operator.queued == (count if fits else 0)
+
+
+@given(st.lists(st.integers(1, 100), max_size=20))
+def test_numbers_in_a_row_are_given_to_nobody_else(counts: list[int]) -> None:
+    operator = Operator(Table(Behaviour()), seed=1)
+    given_out = [
+        first + step for count in counts for first in [operator.number(count)] for step in range(count)
+    ]
+    plan = operator.take(ONE, 0.0)
+    assert plan is not None
+    assert len({*given_out, int(plan.ack_id)}) == len(given_out) + 1

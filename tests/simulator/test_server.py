@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hongyan.simulator import Behaviour, Rule, Simulator, parse, serve
+from hongyan.simulator import Behaviour, BehaviourError, Door, Protocol, Rule, Simulator, parse, serve
 from hongyan.simulator.behaviour import CodePlace, Receipt
 from hongyan.simulator.record import Statistics
 from hongyan.vocab.text import Encoding, Split
@@ -258,6 +258,31 @@ async def test_a_named_account_needs_its_password(bind: smpp.Bind, status: Comma
     words = "system_id=ours password=secret"
     async with build(words) as simulator, await Esme.bound(simulator.port, bind) as esme:
         assert esme.heard[0].command_status == status
+
+
+async def test_one_session_too_many_is_refused() -> None:
+    async with build("sessions_max=1") as simulator, await Esme.bound(simulator.port):
+        async with await Esme.bound(simulator.port) as second:
+            assert second.heard[0].command_status == CommandStatus.BINDFAIL
+        other = smpp.BindTransceiver(system_id="other")
+        async with await Esme.bound(simulator.port, other) as another:
+            assert another.heard[0].command_status == CommandStatus.ROK
+
+
+async def test_who_leaves_too_much_unanswered_is_throttled() -> None:
+    words = "owed_acks_max=2 ack_delay_s=0.02"
+    async with build(words) as simulator, await Esme.bound(simulator.port) as esme:
+        esme.submit(*[submission()] * 3)
+        statuses = [ack.command_status for ack in await esme.acks(3)]
+        assert statuses == [CommandStatus.THROTTLED, 0, 0]
+
+
+async def test_an_echoed_heartbeat_is_a_heartbeat() -> None:
+    async with build("heartbeat_echoed=yes") as simulator, await Esme.bound(simulator.port) as esme:
+        esme.say(smpp.encode(smpp.EnquireLink(), 99))
+        esme.text()
+        await esme.receipts()
+        assert esme.heard_heartbeats == 0
 
 
 async def test_reports_of_a_transmitter_go_to_the_receiver_of_its_account() -> None:
@@ -519,6 +544,30 @@ async def test_serve_tells_statistics_until_it_is_cancelled() -> None:
         await heard.wait()
         serving.cancel()
     assert (told[0].sessions, told[0].submits) == (0, 0)
+
+
+async def test_serve_opens_the_doors_it_is_told_and_says_where() -> None:
+    opened: list[Door] = []
+    heard = asyncio.Event()
+    doors = [Door(Protocol.CMPP, 0), Door(Protocol.SMPP, 0)]
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(
+            serve(doors=doors, every_s=0.001, tell=lambda _: heard.set(), opened=opened.append)
+        )
+        await heard.wait()
+        assert [door.protocol for door in opened] == [Protocol.CMPP, Protocol.SMPP]
+        async with await Esme.bound(opened[1].port) as esme:
+            esme.text()
+            await esme.acks()
+        serving.cancel()
+
+
+def test_a_door_is_a_protocol_and_a_port() -> None:
+    assert Door.read("cmpp") == Door(Protocol.CMPP, 7890)
+    assert Door.read("sgip:0") == Door(Protocol.SGIP, 0)
+    for words in ("fax", "cmpp:", "cmpp:high", ""):
+        with pytest.raises(BehaviourError, match="smpp, cmpp, sgip, smgp"):
+            Door.read(words)
 
 
 def joined(delivers: list[smpp.DeliverSm], encoding: Encoding) -> str:

@@ -11,7 +11,10 @@ import typer
 from hongyan.commands import frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hongyan.simulator.record import Statistics
+    from hongyan.simulator.server import Door
 
 
 def simulate(
@@ -23,8 +26,14 @@ def simulate(
         list[str] | None,
         typer.Option(help="Differently for numbers: '1381234*: state=UNDELIV err=MK:0001'; again for more."),
     ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="smpp, cmpp, sgip or smgp, with :port for another than its own; again for more."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="SMPP; 0 lets the system choose.")] = 2775,
+    port: Annotated[
+        int | None, typer.Option(help="Of the only or the first protocol; 0 lets the system choose.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same chance again.")] = None,
     lines: Annotated[
         Path | None, typer.Option(help="Write an event a line there, numbers in the clear.")
@@ -34,7 +43,10 @@ def simulate(
     options: Annotated[bool, typer.Option("--options", help="List every key and what it does.")] = False,
     parent: Annotated[int, typer.Option(min=0, hidden=True, help="End with this process.")] = 0,
 ) -> None:
-    """Be an operator to practise on: any account may bind, Ctrl-C ends it."""
+    """Be an operator to practise on: any account may log in, Ctrl-C ends it.
+
+    Speaks SMPP unless told otherwise. SGIP's reports go to where sgip_sp=host:port says that the SP listens.
+    """
     from hongyan.simulator import behaviour as knobs
 
     if options:
@@ -44,10 +56,14 @@ def simulate(
         return
     wanted = knobs.parse(shlex.join(behaviour or []))
     rules = [knobs.Rule.read(words) for words in number or []]
+    doors = _doors(protocol or ["smpp"], port)
 
     async def run() -> None:
         from hongyan.run import outlived
         from hongyan.simulator.server import serve
+
+        def opened(door: "Door") -> None:
+            frame.say(f"an operator listens on {host}:{door.port} ({door.protocol.upper()})")
 
         stop = asyncio.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -55,11 +71,20 @@ def simulate(
         tell = _silent if quiet else _Teller().tell
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(
-                serve(wanted, rules, host=host, port=port, seed=seed, lines=lines, every_s=every_s, tell=tell)
+                serve(
+                    wanted,
+                    rules,
+                    host=host,
+                    doors=doors,
+                    seed=seed,
+                    lines=lines,
+                    every_s=every_s,
+                    tell=tell,
+                    opened=opened,
+                )
             )
             serving.add_done_callback(lambda _: stop.set())
             watching = tasks.create_task(outlived(parent, stop))
-            frame.say(f"an operator listens on {host}:{port} (SMPP)")
             await stop.wait()
             watching.cancel()
             serving.cancel()
@@ -67,8 +92,22 @@ def simulate(
     try:
         asyncio.run(run())
     except* OSError as failed:
-        frame.say(f"cannot listen on {host}:{port}: {failed.exceptions[0]}")
+        where = ", ".join(f"{door.port} ({door.protocol.upper()})" for door in doors)
+        frame.say(f"cannot listen on {host}, ports {where}: {failed.exceptions[0]}")
         raise typer.Exit(1) from None
+
+
+def _doors(protocols: "Sequence[str]", port: int | None) -> "list[Door]":
+    """Read which protocols are spoken where; port is the first one's."""
+    from hongyan.simulator.behaviour import BehaviourError
+    from hongyan.simulator.server import Door
+
+    doors = [Door.read(words) for words in protocols]
+    if port is not None:
+        doors[0] = doors[0]._replace(port=port)
+    if len({door.protocol for door in doors}) < len(doors):
+        raise BehaviourError("--protocol: one door for each protocol")
+    return doors
 
 
 class _Teller:

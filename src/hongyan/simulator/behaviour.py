@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class IdForm(StrEnum):
-    """How an id is written. Operators write it one way in the ack and another in the report."""
+    """How an SMPP id is written. Operators write it one way in the ack and another in the report."""
 
     DECIMAL = "decimal"
     PADDED = "padded"  # decimal with leading zeros, twelve digits
@@ -53,8 +53,36 @@ class IdForm(StrEnum):
     EMPTY = "empty"  # no report can ever be matched
 
 
+class Protocol(StrEnum):
+    """What a door of the operator speaks."""
+
+    SMPP = "smpp"  # 3.4
+    CMPP = "cmpp"  # 2.0, 2.1 and 3.0, China Mobile
+    SGIP = "sgip"  # 1.2, China Unicom
+    SMGP = "smgp"  # 3.0 and its older layout 1.3, China Telecom
+
+
+class CmppVersion(StrEnum):
+    """Which layout a CMPP session speaks from the login response on."""
+
+    ASKED = "asked"  # what the client's version byte asks for
+    V2 = "2.0"  # whatever it asks for, as gateways do that go by the account
+    V3 = "3.0"
+
+
+class SmgpReceipt(StrEnum):
+    """How an SMGP report is laid out; gateways in the field keep to the document in the id only."""
+
+    STANDARD = "standard"  # submit date: … text:, 122 octets
+    CAPITALS = "capitals"  # Submit date: … Text:
+    UNDERSCORES = "underscores"  # submit_date: … txt:
+    GLUED = "glued"  # no blank behind the id
+    S_BETWEEN = "s_between"  # an s where a blank ought to stand
+    SHORT = "short"  # nothing behind err
+
+
 class Receipt(StrEnum):
-    """How a report's text is written. The specification gives a typical form only (SMPP 3.4 appendix B)."""
+    """How an SMPP report's text is written. The specification gives a typical form only (3.4 appendix B)."""
 
     STANDARD = "standard"
     SHORT = "short"  # without sub, dlvrd and text
@@ -130,9 +158,12 @@ class Behaviour:
         default=Span(0, 0), metadata=_knob("how long the operator thinks before it answers a submit")
     )
     ack_loss_share: float = field(default=0.0, metadata=_knob("submits that are taken and never answered"))
-    ack_id: IdForm = field(default=IdForm.DECIMAL, metadata=_knob("how the ack writes the id"))
+    ack_id: IdForm = field(
+        default=IdForm.DECIMAL,
+        metadata=_knob("how the ack writes the id; but for SMPP, only empty makes a difference"),
+    )
     refuse_status: int = field(
-        default=0, metadata=_knob("command status that refuses a submit; 0 refuses none")
+        default=0, metadata=_knob("status that refuses a submit, in the protocol's numbers; 0 refuses none")
     )
     refuse_share: float = field(default=1.0, metadata=_knob("submits that get refuse_status"))
 
@@ -140,16 +171,29 @@ class Behaviour:
     parts_per_s_max: float = field(
         default=0.0, metadata=_session_knob("parts taken in a second; beyond it throttle_status; 0: no limit")
     )
-    throttle_status: int = field(default=0x58, metadata=_session_knob("command status above parts_per_s_max"))
+    throttle_status: int = field(
+        default=0,
+        metadata=_session_knob(
+            "status above parts_per_s_max; 0: the protocol's own: SMPP 0x58, CMPP 8, SGIP 88, SMGP 1"
+        ),
+    )
     queue_parts_max: int = field(
-        default=0, metadata=_session_knob("parts taken and not yet final; beyond it status 0x14; 0: no limit")
+        default=0,
+        metadata=_session_knob(
+            "parts taken and not yet final; beyond it SMPP 0x14, CMPP 8, SGIP 11, SMGP 1; 0: no limit"
+        ),
+    )
+    owed_acks_max: int = field(
+        default=0,
+        metadata=_session_knob("submits of one session unanswered; one more is refused as busy; 0: no limit"),
     )
 
     # What becomes of a part
     state: State = field(default=State.DELIVRD, metadata=_knob("what becomes of a part"))
     err: str = field(default="000", metadata=_knob("the operator's own code for it, as 000 or MK:0001"))
     code_place: CodePlace = field(
-        default=CodePlace.ERR, metadata=_knob("where the receipt carries the operator's own code")
+        default=CodePlace.ERR,
+        metadata=_knob("where the receipt of SMPP or SMGP carries the operator's own code"),
     )
     fail_share: float = field(default=0.0, metadata=_knob("parts that end as UNDELIV with fail_err instead"))
     fail_err: str = field(default="MK:0004", metadata=_knob("the operator's own code for those"))
@@ -176,10 +220,12 @@ class Behaviour:
     report_parts: ReportParts = field(
         default=ReportParts.ALL, metadata=_knob("which parts of a long text are reported on")
     )
-    report_id: IdForm = field(default=IdForm.DECIMAL, metadata=_knob("how the report writes the id"))
-    receipt: Receipt = field(default=Receipt.STANDARD, metadata=_knob("how the report's text is written"))
+    report_id: IdForm = field(
+        default=IdForm.DECIMAL, metadata=_knob("how the report writes the id; as ack_id")
+    )
+    receipt: Receipt = field(default=Receipt.STANDARD, metadata=_knob("how an SMPP report's text is written"))
     receipt_tlvs: bool = field(
-        default=True, metadata=_knob("reports carry receipted_message_id and message_state")
+        default=True, metadata=_knob("SMPP reports carry receipted_message_id and message_state")
     )
     receipt_offset_s: int = field(
         default=28_800, metadata=_knob("the operator's clock, seconds ahead of UTC, for dates in receipts")
@@ -191,7 +237,7 @@ class Behaviour:
     )
     reply_delay_s: Span = field(default=Span(0, 0), metadata=_knob("from delivery to the answer"))
     reply_encoding: Encoding | None = field(
-        default=None, metadata=_knob("gsm7 or ucs2 for the answer; none: as the text needs")
+        default=None, metadata=_knob("gsm7, ucs2, gbk … for the answer; none: as the text needs")
     )
     reply_split: Split = field(
         default=Split.UDH8, metadata=_knob("how a long answer is cut: udh8, udh16, sar, payload")
@@ -202,19 +248,32 @@ class Behaviour:
     )
 
     # The session
-    system_id: str = field(default="", metadata=_session_knob("the only account that may bind; empty: any"))
-    password: str = field(default="", metadata=_session_knob("its password; empty: any"))
-    bind_status: int = field(
-        default=0, metadata=_session_knob("command status that refuses binds; 0 refuses none")
+    system_id: str = field(default="", metadata=_session_knob("the only account that may log in; empty: any"))
+    password: str = field(default="", metadata=_session_knob("its password or secret; empty: any"))
+    proof_junk: bool = field(
+        default=False,
+        metadata=_session_knob("the login response proves nothing: CMPP and SMGP authenticators are junk"),
     )
+    bind_status: int = field(default=0, metadata=_session_knob("status that refuses logins; 0 refuses none"))
     bind_refusals_max: int = field(
-        default=0, metadata=_session_knob("binds refused before bind_status is forgotten; 0: never forgotten")
+        default=0,
+        metadata=_session_knob("logins refused before bind_status is forgotten; 0: never forgotten"),
+    )
+    sessions_max: int = field(
+        default=0,
+        metadata=_session_knob(
+            "sessions of one account at once; one more is refused: SMPP 0x0D, CMPP 5, SGIP 3, SMGP 2; 0: no limit"
+        ),
     )
     disconnect_after_submits: int = field(
         default=0, metadata=_session_knob("a session breaks right after so many submits; 0: never")
     )
     disconnect_after_s: float = field(
         default=0.0, metadata=_session_knob("a session breaks after so long; 0: never")
+    )
+    logout_after_s: float = field(
+        default=0.0,
+        metadata=_session_knob("the operator itself logs a session out after so long; 0: never"),
     )
     silent: bool = field(
         default=False,
@@ -223,14 +282,26 @@ class Behaviour:
     silent_after_submits: int = field(
         default=0, metadata=_session_knob("a session falls silent after so many submits; 0: never")
     )
+    read_pause_s: float = field(
+        default=0.0,
+        metadata=_session_knob("a connection is left unread so long after each read, so that it fills up"),
+    )
     enquire_link_answered: bool = field(
-        default=True, metadata=_session_knob("the client's enquire_link is answered")
+        default=True, metadata=_session_knob("the client's heartbeat is answered")
+    )
+    heartbeat_echoed: bool = field(
+        default=False,
+        metadata=_session_knob("the client's heartbeat is answered by a heartbeat, not by its response"),
     )
     enquire_link_s: float = field(
-        default=0.0, metadata=_session_knob("how often the operator sends its own enquire_link; 0: never")
+        default=0.0, metadata=_session_knob("how often the operator sends its own heartbeat; 0: never")
     )
     window_max: int = field(
-        default=100, metadata=_session_knob("deliver_sm on their way in one session; more wait")
+        default=0,
+        metadata=_session_knob(
+            "reports and texts on their way in one session, more wait; "
+            "0: the protocol's own: SMPP 100, CMPP and SMGP 16, SGIP 32"
+        ),
     )
 
     # Unanswered reports
@@ -239,6 +310,36 @@ class Behaviour:
     )
     tries_max: int = field(
         default=10, metadata=_session_knob("how often a report or inbound text is tried at all")
+    )
+
+    # What one protocol alone knows
+    cmpp_version: CmppVersion = field(
+        default=CmppVersion.ASKED, metadata=_session_knob("layout of CMPP sessions: asked, 2.0 or 3.0")
+    )
+    cmpp_short_reports: bool = field(
+        default=False, metadata=_knob("status reports have the 60 octets of 2.x in 3.0, too")
+    )
+    smgp_receipt: SmgpReceipt = field(
+        default=SmgpReceipt.STANDARD, metadata=_knob("how an SMGP report is laid out")
+    )
+    smgp_raw_ids: bool = field(
+        default=False, metadata=_session_knob("SMGP ids are no BCD: any octets, NULs among them")
+    )
+    sgip_sp: str = field(
+        default="",
+        metadata=_session_knob(
+            "host:port where the SP listens: reports and texts go there, on connections that the operator "
+            "opens; empty: they go on the SP's own"
+        ),
+    )
+    sgip_sp_name: str = field(
+        default="", metadata=_session_knob("login name there; empty: the one the SP logs in with")
+    )
+    sgip_sp_password: str = field(
+        default="", metadata=_session_knob("login password there; empty: that of password")
+    )
+    sgip_idle_s: float = field(
+        default=60.0, metadata=_session_knob("SGIP connections are closed after so long idle; 0: never")
     )
 
     # Numbers
@@ -402,6 +503,13 @@ def _read_share(value: str) -> float:
     return share
 
 
+def _read_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise ValueError("say host:port")
+    return value
+
+
 def _read_states(value: str) -> tuple[State, ...]:
     return tuple(State(word) for word in value.split(",") if word)
 
@@ -415,6 +523,8 @@ def _reader(name: str, default: object) -> Callable[[str], object]:
         return _read_states
     if name == "reply_encoding":
         return _read_encoding
+    if name == "sgip_sp":
+        return _read_address
     if isinstance(default, Span):
         return Span.read
     if isinstance(default, StrEnum):

@@ -7,6 +7,7 @@ do, so a client that dies before it has stored a report hears it again.
 """
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -16,11 +17,13 @@ from hongyan import clock
 from hongyan.simulator import handset, operator
 from hongyan.simulator.agenda import Agenda
 from hongyan.simulator.behaviour import Behaviour, State, Table, plain_number
+from hongyan.simulator.behaviour import Protocol as Spoken
 from hongyan.simulator.handset import Handsets, Part
-from hongyan.simulator.operator import Ack, Disconnect, Effect, Operator, Reply, Report, Submit
+from hongyan.simulator.operator import Ack, Disconnect, Effect, Operator, Plan, Reply, Report, Submit
 from hongyan.simulator.receipt import Fate
 from hongyan.simulator.record import Record, Statistics
-from hongyan.vocab.text import TextPart
+from hongyan.vocab.text import Encoding, Split, TextPart
+from hongyan.wire.fields import Pdu
 
 MESSAGES_MAX: Final = 100_000  # that queries find; the oldest are forgotten
 OWED_MAX: Final = 1_000_000  # reports and texts; beyond it new ones are given up at once
@@ -82,7 +85,7 @@ class Line(Protocol):
         """May something owed be delivered here now?"""
         ...
 
-    def ack(self, ticket: int, status: int, ack_id: str) -> None: ...
+    def ack(self, ticket: Pdu, status: int, ack_id: str) -> None: ...
     def deliver(self, owed: Owed) -> None: ...
     def mute(self) -> None:
         """Never say anything again."""
@@ -114,6 +117,9 @@ class Centre:
         self._owed = 0
         self._messages: dict[str, Message] = {}
         self._reference = 0
+        self.spoken: set[Spoken] = set()  # by the doors that are open
+        # Hears of an account for which something waits while no line takes it.
+        self.call: Callable[[str], None] = nobody
         self._wall_s = clock.now_s() - self.agenda.now_s()
 
     def behave(self, table: Table) -> None:
@@ -137,28 +143,42 @@ class Centre:
             self._queue(owed.account).appendleft(owed)
         self.hand_out()
 
-    def submit(self, line: Line, ticket: int, part: Part, submit: Submit, number: str) -> None:
-        """Take one part. ticket: the line's own, comes back with the ack · number: as the client wrote it."""
+    def submit(self, line: Line, ticket: Pdu, part: Part, submit: Submit, number: str) -> None:
+        """Take one part. ticket: comes back with the ack · number: as the client wrote it."""
         now_s = self.agenda.now_s()
-        wall_s = now_s + self._wall_s
-        self.record.submitted(part.number, wall_s)
+        self.record.submitted(part.number, now_s + self._wall_s)
         plan = self._operator.take(submit, now_s, line.submits)
         if plan is None:
             line.mute()
-            return
-        message = Message(line.account, number, part.sender, wall_s, part)
-        if plan.status:
-            self.record.refused(part.number, plan.status, wall_s)
         else:
-            part_key = (part.number, part.sender, part.reference, part.part_index, part.octets)
-            self.record.taken(part.number, part_key, plan.ack_id, wall_s)
-            if plan.ack_id:
-                self._remember(plan.ack_id, message)
-        for effect in plan.effects:
-            if effect.delay_s > 0.0:
-                self.agenda.add(now_s + effect.delay_s, self._play, line, ticket, message, effect)
-            else:
-                self._play(line, ticket, message, effect)
+            self._carry_out(line, ticket, part, number, plan, now_s)
+
+    def submit_group(self, line: Line, ticket: Pdu, copies: Sequence[tuple[Part, Submit, str]]) -> None:
+        """Take one part for many numbers: what submit() takes, for each of them. There is one ack."""
+        if len(copies) == 1:
+            self.submit(line, ticket, *copies[0])
+            return
+        now_s = self.agenda.now_s()
+        for part, _, _ in copies:
+            self.record.submitted(part.number, now_s + self._wall_s)
+        plans = self._operator.take_group([submit for _, submit, _ in copies], now_s, line.submits)
+        if plans is None:
+            line.mute()
+            return
+        for (part, _, number), plan in zip(copies, plans, strict=True):
+            self._carry_out(line, ticket, part, number, plan, now_s)
+
+    def turn_away(self, line: Line, ticket: Pdu, parts: Sequence[Part], status: int) -> None:
+        """Refuse what the protocol itself forbids, whatever the behaviour."""
+        wall_s = self.wall_s()
+        for part in parts:
+            self.record.submitted(part.number, wall_s)
+            self.record.refused(part.number, status, wall_s)
+        line.ack(ticket, status, "")
+
+    def number(self, count: int = 1) -> int:
+        """Return the first of so many numbers that are given to nobody else, for ids of a line's own making."""
+        return self._operator.number(count)
 
     def message(self, ack_id: str) -> Message | None:
         """Find a part by the id its ack gave."""
@@ -187,6 +207,8 @@ class Centre:
                 self._deliver(line, queue.popleft())
             if not queue:
                 del self._waiting[account]
+            else:
+                self.call(account)
 
     def flush(self) -> None:
         while self.gathering:
@@ -198,7 +220,11 @@ class Centre:
         """Let a handset send a text; it waits until a session of the account takes it."""
         behaviour = self.table.behaviour(plain_number(number))
         self._reference = self._reference % 0xFFFF + 1
-        for part in handset.written(text, behaviour.reply_encoding, behaviour.reply_split):
+        encoding, split = behaviour.reply_encoding, behaviour.reply_split
+        if self._speaks_chinese(account):  # no GSM alphabet there, and no way to cut but by header
+            encoding = encoding or (None if text.isascii() else Encoding.UCS2)
+            split = split if split in (Split.UDH8, Split.UDH16) else Split.UDH8
+        for part in handset.written(text, encoding, split):
             self._promise(OwedText(account, number, to, part, self._reference))
 
     def wall_s(self) -> float:
@@ -209,7 +235,27 @@ class Centre:
 
     # ---- parts of the above
 
-    def _play(self, line: Line, ticket: int, message: Message, effect: Effect) -> None:
+    def _carry_out(self, line: Line, ticket: Pdu, part: Part, number: str, plan: Plan, now_s: float) -> None:
+        wall_s = now_s + self._wall_s
+        message = Message(line.account, number, part.sender, wall_s, part)
+        if plan.status:
+            self.record.refused(part.number, plan.status, wall_s)
+        else:
+            part_key = (part.number, part.sender, part.reference, part.part_index, part.octets)
+            self.record.taken(part.number, part_key, plan.ack_id, wall_s)
+            if plan.ack_id:
+                self._remember(plan.ack_id, message)
+        for effect in plan.effects:
+            if effect.delay_s > 0.0:
+                self.agenda.add(now_s + effect.delay_s, self._play, line, ticket, message, effect)
+            else:
+                self._play(line, ticket, message, effect)
+
+    def _speaks_chinese(self, account: str) -> bool:
+        """May a line that takes something for the account speak CMPP, SGIP or SMGP?"""
+        return bool((self.spoken if account == ANY_ACCOUNT else {protocol_of(account)}) - {Spoken.SMPP})
+
+    def _play(self, line: Line, ticket: Pdu, message: Message, effect: Effect) -> None:
         match effect:
             case Report():
                 self._play_report(message, effect)
@@ -249,6 +295,7 @@ class Centre:
         line = None if owed.account in self._waiting else self._line_for(owed.account)
         if line is None:
             self._queue(owed.account).append(owed)
+            self.call(owed.account)
         else:
             self._deliver(line, owed)
 
@@ -283,6 +330,37 @@ class Centre:
         self.record.counts["reports_given_up"] += 1
 
 
-def submit_of(part: Part, *, on_success: bool, on_failure: bool) -> Submit:
+def submit_of(
+    part: Part,
+    *,
+    on_success: bool,
+    on_failure: bool,
+    name: str = "",
+    throttled: int = operator.THROTTLED,
+    queue_full: int = operator.QUEUE_FULL,
+) -> Submit:
     """Say of a part what the Operator needs to know."""
-    return operator.Submit(part.number, part.part_index, part.part_count, on_success, on_failure)
+    return operator.Submit(
+        part.number, part.part_index, part.part_count, on_success, on_failure, name, throttled, queue_full
+    )
+
+
+def account_of(protocol: Spoken, name: str) -> str:
+    """Return what a login is called here: SMPP's name as it stands, the others' as cmpp:900001.
+
+    One name may have a login of each protocol, and the reports of one are no use to the other.
+    """
+    return name if protocol is Spoken.SMPP else f"{protocol}:{name}"
+
+
+def protocol_of(account: str) -> Spoken:
+    """Return which protocol an account logs in by."""
+    prefix, colon, _ = account.partition(":")
+    return Spoken(prefix) if colon and prefix in _PREFIXES else Spoken.SMPP
+
+
+_PREFIXES: Final = frozenset(set(Spoken) - {Spoken.SMPP})
+
+
+def nobody(account: str) -> None:
+    """Call nobody: what waits for the account waits until it comes."""

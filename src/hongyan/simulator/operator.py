@@ -1,12 +1,14 @@
 """What becomes of a submit: an operator without sockets and without a clock.
 
 Writes nothing; pure. Entry point: Operator.take(submit, now_s, nth), which returns the effects of one
-submit, each with its delay, for whoever holds the sockets to play. The same seed and the same calls give
-the same effects. Surprise: a Report effect happens whether or not it is told (`told`): the handset has its
-text, the queue has room again, and a query finds the state even where the report is lost.
+submit, each with its delay, for whoever holds the sockets to play; take_group() is for one submit to many
+numbers. The same seed and the same calls give the same effects. Surprise: a Report effect happens whether or
+not it is told (`told`): the handset has its text, the queue has room again, and a query finds the state even
+where the report is lost.
 """
 
 import uuid
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 from hongyan.simulator.behaviour import Behaviour, IdForm, ReportParts, State, Table
 
 QUEUE_FULL: Final = 0x14  # ESME_RMSGQFUL
+THROTTLED: Final = 0x58  # ESME_RTHROTTLED
 _IDS_FROM: Final = 1 << 28  # hex and decimal of these differ in length, and neither fits the other's pattern
 _IDS_BELOW: Final = 1 << 31
 _UUIDS: Final = uuid.UUID("5cbb9f0a-6d0f-4a3e-9a51-0b7fd0b0a1c9")
@@ -29,6 +32,9 @@ class Submit(Struct, frozen=True, gc=False):
     part_count: int = 1
     on_success: bool = True  # a report was asked for, should the part be delivered
     on_failure: bool = True  # the same, should it not be
+    name: str = ""  # its id, where the protocol makes ids its own way; empty: the operator writes one
+    throttled: int = THROTTLED  # what the protocol says to who is too fast
+    queue_full: int = QUEUE_FULL
 
 
 class Ack(Struct, frozen=True, gc=False):
@@ -98,11 +104,41 @@ class Operator:
         if base.silent or 0 < base.silent_after_submits < nth:
             return None
         behaviour = self.table.behaviour(submit.number)
-        status = self._refusal(behaviour, now_s)
+        status = self._refusal(submit, behaviour, now_s)
         plan = self._refused(behaviour, status) if status else self._taken(submit, behaviour)
         if nth == base.disconnect_after_submits:
             plan.effects.append(Disconnect(0.0))
         return plan
+
+    def take_group(self, submits: Sequence[Submit], now_s: float, nth: int = 1) -> list[Plan] | None:
+        """Decide of one submit to many numbers: a plan for each, of which only the first has the ack.
+
+        A number that is refused refuses all [CMPP 3.0, annex 1]; each number counts as a submit towards limits.
+        """
+        base = self.table.base
+        if base.silent or 0 < base.silent_after_submits < nth:
+            return None
+        behaviours = [self.table.behaviour(submit.number) for submit in submits]
+        statuses = [
+            self._refusal(submit, behaviour, now_s, beside)
+            for beside, (submit, behaviour) in enumerate(zip(submits, behaviours, strict=True))
+        ]
+        status = next(filter(None, statuses), 0)
+        if status:
+            plans = [self._refused(behaviour, status) for behaviour in behaviours]
+        else:
+            plans = [self._taken(*each) for each in zip(submits, behaviours, strict=True)]
+        for plan in plans[1:]:
+            plan.effects[:] = [effect for effect in plan.effects if not isinstance(effect, Ack)]
+        if nth == base.disconnect_after_submits:
+            plans[-1].effects.append(Disconnect(0.0))
+        return plans
+
+    def number(self, count: int = 1) -> int:
+        """Return the first of so many numbers that are given to nobody else."""
+        first = self._next_id
+        self._next_id += count
+        return first
 
     def settled(self) -> None:
         """Hear that a Report effect that settles has come about: its place in the queue is free."""
@@ -110,14 +146,15 @@ class Operator:
 
     # ---- parts of the above
 
-    def _refusal(self, behaviour: Behaviour, now_s: float) -> int:
+    def _refusal(self, submit: Submit, behaviour: Behaviour, now_s: float, beside: int = 0) -> int:
+        """Return the status that refuses, or 0. beside: parts of the same submit that want in, too."""
         base = self.table.base
         if behaviour.refuse_status and self._happens(behaviour.refuse_share):
             return behaviour.refuse_status
-        if base.queue_parts_max and self.queued >= base.queue_parts_max:
-            return QUEUE_FULL
+        if base.queue_parts_max and self.queued + beside >= base.queue_parts_max:
+            return submit.queue_full
         if base.parts_per_s_max and not self._within_rate(base.parts_per_s_max, now_s):
-            return base.throttle_status
+            return base.throttle_status or submit.throttled
         return 0
 
     def _within_rate(self, per_s: float, now_s: float) -> bool:
@@ -135,10 +172,8 @@ class Operator:
 
     def _taken(self, submit: Submit, behaviour: Behaviour) -> Plan:
         self.queued += 1
-        number = self._next_id
-        self._next_id += 1
-        ack_id = written_id(number, behaviour.ack_id)
-        reports = self._reports(submit, behaviour, written_id(number, behaviour.report_id))
+        ack_id, report_id = self._ids(submit, behaviour)
+        reports = self._reports(submit, behaviour, report_id)
         early = reports[0].told and self._happens(behaviour.early_share)
         ack_delay_s = behaviour.ack_delay_s.draw(self._chance) + (reports[0].delay_s if early else 0.0)
         acks = [] if self._happens(behaviour.ack_loss_share) else [Ack(ack_delay_s, 0, ack_id)]
@@ -146,6 +181,17 @@ class Operator:
         if submit.part_index == submit.part_count and (behaviour.reply or behaviour.forge):
             effects += self._texts(behaviour, reports)
         return Plan(0, ack_id, effects)
+
+    def _ids(self, submit: Submit, behaviour: Behaviour) -> tuple[str, str]:
+        """Return the id as the ack and as the report write it; a name has one form, and may be left out."""
+        if submit.name:
+            names = [
+                "" if form is IdForm.EMPTY else submit.name
+                for form in (behaviour.ack_id, behaviour.report_id)
+            ]
+            return names[0], names[1]
+        number = self.number()
+        return written_id(number, behaviour.ack_id), written_id(number, behaviour.report_id)
 
     def _reports(self, submit: Submit, behaviour: Behaviour, report_id: str) -> list[Report]:
         state, err = behaviour.state, behaviour.err

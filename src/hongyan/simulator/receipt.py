@@ -1,6 +1,8 @@
-"""Write what a report says, in the operator's many handwritings. Pure; entry point: write().
+"""Write what a report says, in the operator's many handwritings. Pure.
 
-The layout is SMPP 3.4 appendix B, which calls it vendor specific; SMGP's is a relative of it.
+Entry points: write() for SMPP, whose layout is 3.4 appendix B, which calls it vendor specific; write_smgp() for
+SMGP, whose layout is a relative of it with the id in raw octets; stat(), error() and date() for those who have
+fields for them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -9,10 +11,21 @@ from typing import Final
 
 from msgspec import Struct
 
-from hongyan.simulator.behaviour import CodePlace, Receipt, State
+from hongyan.simulator.behaviour import CodePlace, Receipt, SmgpReceipt, State
 from hongyan.vocab.text import Encoding
+from hongyan.wire import smgp
 
-_NO_CODE: Final = "000"
+NO_CODE: Final = "000"
+STAT_OCTETS: Final = 7  # of CMPP and SMGP
+SMGP_TAIL_OCTETS: Final = 26  # " text:", the message's length in 3 digits, 17 octets of it
+# SMGP's err [SMGP 3.0 appendix C] for fates without a code of that form, and for those the sandbox gives.
+_SMGP_ERRORS: Final = {
+    State.DELIVRD: "000",
+    State.EXPIRED: "001",
+    State.UNDELIV: "001",
+    "MK:0001": "004",
+    "DB:0141": "005",
+}
 
 
 class Fate(Struct, frozen=True, gc=False):
@@ -38,10 +51,63 @@ def write(fate: Fate, style: Receipt, place: CodePlace, offset_s: int) -> tuple[
     return text.encode("latin-1", "replace"), Encoding.UCS2 if style is Receipt.MISLABELLED else Encoding.GSM7
 
 
+def stat(fate: Fate) -> str:
+    """Return what stands as stat where the operator's own code has no other place, as in CMPP."""
+    fits = fate.err != NO_CODE and 0 < len(fate.err) <= STAT_OCTETS
+    return fate.err if fits and fate.state is not State.DELIVRD else str(fate.state)
+
+
+def date(at_s: float, offset_s: int) -> str:
+    """Write a date as YYMMDDhhmm by the operator's clock."""
+    return _date(int(at_s), Receipt.STANDARD, offset_s)
+
+
+def local_time(at_s: float, offset_s: int) -> datetime:
+    """Return the time on the operator's clock."""
+    return datetime.fromtimestamp(at_s, UTC) + timedelta(seconds=offset_s)
+
+
+def write_smgp(fate: Fate, text: bytes, style: SmgpReceipt, place: CodePlace, offset_s: int) -> bytes:
+    """Return the content of an SMGP report. text: the message, of which the report repeats the beginning.
+
+    Raises LocalProtocolError for a code that has no place in it.
+    """
+    as_stat = place is CodePlace.STAT and fate.err != NO_CODE
+    has_form = len(fate.err) == 3 and (fate.err != NO_CODE or fate.state is State.DELIVRD)
+    error = fate.err if has_form else _SMGP_ERRORS.get(fate.err, _SMGP_ERRORS.get(fate.state, "999"))
+    report = smgp.Report(
+        fate.report_id or bytes(10).hex(),
+        fate.err if as_stat else str(fate.state),
+        NO_CODE if as_stat else error,
+        date(fate.submitted_at_s, offset_s),
+        date(fate.done_at_s, offset_s),
+    )
+    content = smgp.write_report(report, text)
+    head, words, tail = content[:13], content[13:-SMGP_TAIL_OCTETS], content[-SMGP_TAIL_OCTETS:]
+    match style:
+        case SmgpReceipt.CAPITALS:
+            words = words.replace(b"submit", b"Submit").replace(b"done", b"Done")
+            tail = tail.replace(b" text:", b" Text:", 1)
+        case SmgpReceipt.UNDERSCORES:
+            words = words.replace(b" date", b"_date")
+            tail = tail.replace(b" text:", b" txt:", 1)
+        case SmgpReceipt.GLUED:
+            words = words.removeprefix(b" ")
+        case SmgpReceipt.S_BETWEEN:
+            words = (
+                words.replace(b" ", b"s")
+                .replace(b"submitsdate", b"submit date")
+                .replace(b"donesdate", b"done date")
+            )
+        case SmgpReceipt.SHORT:
+            tail = b""
+    return head + words + tail
+
+
 def _text(fate: Fate, style: Receipt, place: CodePlace, offset_s: int) -> str:
     stat, err = str(fate.state), fate.err
-    if place is CodePlace.STAT and err != _NO_CODE:
-        stat, err = err, _NO_CODE
+    if place is CodePlace.STAT and err != NO_CODE:
+        stat, err = err, NO_CODE
     delivered = fate.state is State.DELIVRD
     submit_date = _date(int(fate.submitted_at_s), style, offset_s)
     done_date = _date(int(fate.done_at_s), style, offset_s)
@@ -62,7 +128,7 @@ def _text(fate: Fate, style: Receipt, place: CodePlace, offset_s: int) -> str:
 
 @lru_cache(maxsize=4_096)  # reports of one second share their dates, and strftime costs more than the rest
 def _date(at_s: int, style: Receipt, offset_s: int) -> str:
-    local = datetime.fromtimestamp(at_s, UTC) + timedelta(seconds=offset_s)
+    local = local_time(at_s, offset_s)
     if style is Receipt.SECONDS:
         return f"{local:%y%m%d%H%M%S}"
     if style is Receipt.SMPP_TIME:
