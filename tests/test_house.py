@@ -50,7 +50,8 @@ TECHNIQUE: Final = {
 }
 FORGETTER: Final = "way.prune"  # forgets on time, in every room; writes only where it says so
 PARENTLESS: Final = {
-    "channels.sessions"
+    "channels.posts",
+    "channels.sessions",
 }  # a channel outlives the call that opens it; its close() awaits the task
 EVIDENT_LINES_MAX: Final = 6  # what is shorter may be understood without a docstring
 

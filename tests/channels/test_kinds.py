@@ -1,6 +1,7 @@
 """Laws of channels/kinds.py: settings are refused in clear words, described as a schema, and never print secrets."""
 
 import json
+from typing import cast
 
 import pytest
 
@@ -8,8 +9,29 @@ from hongyan.channels import kinds
 from hongyan.channels.channel import Channel, Secret
 from hongyan.channels.kinds import BadSettings
 from hongyan.channels.loopback import Loopback, LoopbackConfig
+from hongyan.channels.trace import Traceable
 
 SMPP = {"hosts": ["smsc.example:2775"], "system_id": "tenant", "password": "s3cret"}
+
+HTTP: dict[str, dict[str, object]] = {
+    "aliyun": {"access_key_id": "LTAI", "access_key_secret": "s3cret"},
+    "custom_http": {"url": "https://sms.example/", "secrets": {"key": "s3cret"}},
+    "tencent": {"secret_id": "AKID", "secret_key": "s3cret", "sdk_app_id": "1400006666"},
+    "twilio": {"account_sid": "AC1", "auth_token": "s3cret"},
+}
+
+SESSIONS: dict[str, dict[str, object]] = {
+    "cmpp": {"hosts": ["ismg.example"], "source_addr": "900001", "secret": "s3cret"},
+    "sgip": {
+        "hosts": ["smg.example"],
+        "login_name": "sp",
+        "login_password": "s3cret",
+        "corp_id": "12345",
+        "area_code": "010",
+    },
+    "smgp": {"hosts": ["smgw.example"], "client_id": "01000001", "secret": "s3cret"},
+    "smpp": {**SMPP},
+}
 
 
 @pytest.mark.parametrize(
@@ -30,12 +52,38 @@ SMPP = {"hosts": ["smsc.example:2775"], "system_id": "tenant", "password": "s3cr
         ("smpp", {**SMPP, "tlvs": {"1400": "xyz"}}, "hex"),
         ("smpp", {**SMPP, "tls": True, "tls_ca_file": "/nonexistent"}, "No such file"),
         ("loopback", {"delay": 1}, "no setting delay"),
+        *(
+            (kind, {**settings, "url": "smpp://sms.example/"}, "neither http")
+            for kind, settings in HTTP.items()
+        ),
+        ("aliyun", {**HTTP["aliyun"], "signing": "none"}, "signing"),
+        ("tencent", {**HTTP["tencent"], "batch_max": 201}, "batch_max"),
+        ("twilio", {**HTTP["twilio"], "text_characters_max": 1601}, "text_characters_max"),
     ],
 )
 def test_wrong_settings_are_refused_in_clear_words(kind: str, settings: dict[str, object], word: str) -> None:
     with pytest.raises(BadSettings, match=word) as caught:
         kinds.build(kind, settings)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", sorted(HTTP))
+def test_no_secret_is_printed_with_its_settings(kind: str) -> None:
+    channel = kinds.build(kind, HTTP[kind])
+    assert "s3cret" not in repr(channel.settings)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", sorted(SESSIONS))
+def test_no_secret_of_a_session_is_printed_with_its_settings(kind: str) -> None:
+    channel = kinds.build(kind, SESSIONS[kind])
+    assert "s3cret" not in repr(channel.config)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", sorted(SESSIONS))
+def test_every_kind_with_sessions_can_be_traced(kind: str) -> None:
+    channel: Traceable = cast("Traceable", kinds.build(kind, SESSIONS[kind]))
+    channel.tracing(10)
+    assert list(channel.trace()) == []
 
 
 def test_settings_may_come_straight_from_json() -> None:
@@ -82,6 +130,7 @@ def test_hosts_are_read_with_and_without_port(written: str, address: tuple[str, 
 def test_every_kind_is_a_channel() -> None:
     channels: list[Channel] = [
         Loopback(LoopbackConfig()),
-        kinds.build("smpp", SMPP),
+        *(kinds.build(kind, settings) for kind, settings in SESSIONS.items()),
+        *(kinds.build(kind, settings) for kind, settings in HTTP.items()),
     ]  # mypy checks the shapes
     assert {channel.kind for channel in channels} == set(kinds.KINDS)

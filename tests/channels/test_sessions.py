@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hongyan.channels.channel import Ack, Declined, Link, Throttled, Unreachable, Unsure
-from hongyan.channels.sessions import Pause
+from hongyan.channels.pause import Pause
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
 from hongyan.vocab.text import Encoding

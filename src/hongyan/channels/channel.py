@@ -38,6 +38,17 @@ class Secret:
         return "***"
 
 
+class Wording(msgspec.Struct, frozen=True, gc=False):
+    """What a text was made of, for upstreams that take a template's code and values in place of a text.
+
+    Names are ours; what stands for them at an upstream is filed in its channel's settings.
+    """
+
+    template: str  # our template's code
+    signature: str  # without its brackets; "" = none
+    values: Mapping[str, str]  # by the names of our template's variables
+
+
 class Parcel(msgspec.Struct, frozen=True, gc=False):
     """One part on its way to one channel. `handle` is the sender's own and comes back unread."""
 
@@ -51,6 +62,7 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
     reference: int = 0  # concatenation reference, 0..65535, the same in all parts of a message
     language: int = 0  # shift tables in use (3GPP TS 23.038): locking table * 256 + single table, 0 = default
     validity_s: int = 0  # how long the upstream may still try; 0 = its own default
+    wording: Wording | None = None  # None: free text
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -135,6 +147,26 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
     slot: Any = None
 
 
+class BadPush(ValueError):  # noqa: N818 - a statement about what somebody sent, not a fault of ours
+    """A push that cannot be taken; the text says why, without any secret or number.
+
+    `forged`: its signature is not the provider's. Otherwise it cannot be read.
+    """
+
+    def __init__(self, reason: str, *, forged: bool = False) -> None:
+        super().__init__(reason)
+        self.forged = forged
+
+
+class Push(msgspec.Struct, frozen=True):
+    """What one push of an HTTP provider told, and what it wants to hear (status 200) once that is stored."""
+
+    reports: Sequence[Report] = ()
+    inbound: Sequence[Inbound] = ()
+    answer: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
 class Link(StrEnum):
     """The state of a channel's way to its upstream, as a person wants to see it."""
 
@@ -181,7 +213,11 @@ class Channel(Protocol):
         ...
 
     def cut(self, text: str, counting: Counting) -> Sequence[TextPart]:
-        """Cut a text into the parts this channel would send."""
+        """Cut a text into the parts this channel would send; none where it can never carry it."""
+        ...
+
+    def takes(self, wording: Wording | None) -> bool:
+        """Say whether a text made so can be carried: providers of templates take only what is filed with them."""
         ...
 
     def room(self) -> int:
@@ -210,8 +246,12 @@ class Channel(Protocol):
 
     def state(self) -> ChannelState: ...
 
-    def read_push(self, headers: Mapping[str, str], body: bytes) -> Sequence[Report]:
-        """Read an HTTP provider's push. Kinds with sessions raise NotImplementedError."""
+    def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:
+        """Read an HTTP provider's push; works on a channel that was built and never opened.
+
+        `headers` by lower-case name; `body` is the query string where the push is a GET. Raises BadPush.
+        Kinds with sessions, and kinds nobody pushes to, raise NotImplementedError.
+        """
         ...
 
     async def close(self) -> None:

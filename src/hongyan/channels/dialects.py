@@ -24,7 +24,7 @@ ID_CHARACTERS_MAX = 64  # message_id is at most 64 characters in every protocol 
 
 def canonical(written: str) -> str:
     """Return the form under which ids are compared: no leading zeros, case folded; "" stays ""."""
-    bare = written.strip().lower()
+    bare = "".join(written.split()).lower()
     return bare.lstrip("0") or bare[:1]
 
 

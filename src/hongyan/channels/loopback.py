@@ -21,9 +21,11 @@ from hongyan.channels.channel import (
     Inbound,
     Link,
     Parcel,
+    Push,
     Report,
     Sink,
     Unreachable,
+    Wording,
 )
 from hongyan.channels.dialects import Dialect
 from hongyan.vocab import phone
@@ -100,6 +102,9 @@ class Loopback:
     def cut(self, text: str, counting: texts.Counting) -> Sequence[texts.TextPart]:
         return texts.split(text, counting=counting)
 
+    def takes(self, wording: Wording | None) -> bool:  # noqa: ARG002
+        return True
+
     def room(self) -> int:
         if self._sink is None:
             return 0
@@ -135,7 +140,7 @@ class Loopback:
         window_size = self._limits.window_size
         return ChannelState(link, sessions_up, self._taken, window_size, dialect=Dialect.AS_IS.value)
 
-    def read_push(self, headers: Mapping[str, str], body: bytes) -> Sequence[Report]:
+    def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:
         raise NotImplementedError("nobody pushes to the sandbox")
 
     async def close(self) -> None:

@@ -7,94 +7,37 @@ Entry point: Sessions, one per channel. Writes nothing; what happened goes to th
 Surprises. A submit is written as soon as it is taken, or not taken at all: nothing queues here, so a parcel
 that got no session is certainly Unreachable, and one whose session broke is certainly Unsure. A window slot
 belongs to the place of a session, not to its connection: reconnecting does not free what is not yet stored.
+A session that logged out for want of work (Limits.inactivity_s) sleeps: it counts as up, and what it is given
+it holds for a login that is tried at once; if that fails, those parcels certainly did not leave.
 No Task, Future or log line is made for a PDU; one data_received is one batch for the sink and one write.
 """
 
 import asyncio
 import random
-import ssl
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from hongyan import clock
+from hongyan.channels import trace
 from hongyan.channels.channel import (
     Answer,
     ChannelState,
-    Declined,
-    Inbound,
     Link,
     Outcome,
     Parcel,
-    Report,
     Sink,
     Throttled,
     Unreachable,
-    Unsure,
 )
-from hongyan.vocab.cause import Cause
+from hongyan.channels.connection import Connection
+from hongyan.channels.pause import DOUBLINGS_MAX, OVERFULL_WAIT_S, TIMER_EARLY_S, Pause
+from hongyan.channels.speech import Duty, Reception, Speech, Terms
 from hongyan.wire import session as wire
-from hongyan.wire.fields import LocalProtocolError, Pdu
+from hongyan.wire.fields import Pdu
 
-TICK_S_MAX = 0.2  # longest sleep of a session's task: how late a timer may be noticed
 FAREWELL_WAIT_S = 1.0  # for the last octets of a session that is over to leave
-OVERFULL_WAIT_S = 0.05  # told to a caller who submits more than room()
-DOUBLINGS_MAX = 16  # of the back-off; the configured maximum is reached long before
-
-
-class Duty(StrEnum):
-    """What one session is for."""
-
-    BOTH = "both"
-    SUBMIT = "submit"
-    RECEIVE = "receive"
-
-
-class Speech(Protocol):
-    """What a kind adds to the keeping of sessions: its words. Called for every PDU, so it must be quick."""
-
-    dialect: wire.Dialect
-
-    def login(self, duty: Duty) -> Pdu: ...
-
-    def refusal(self, pdu: Pdu) -> str:
-        """Say why a login was refused, in the upstream's words."""
-        ...
-
-    def put(self, parcel: Parcel) -> Pdu | Declined:
-        """Write a parcel as a request, or say why this upstream can never be given it."""
-        ...
-
-    def outcome(self, pdu: Pdu) -> Outcome:
-        """Read the response to a put(). The wait of a Throttled is set by the sessions."""
-        ...
-
-    def hear(self, pdu: Pdu, connection: object, at_s: float) -> Report | Inbound | Pdu | None:
-        """Read a request of the upstream: a report or inbound text, whose slot is (connection, response).
-
-        What is neither is answered at once with the Pdu returned, or not at all.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How sessions are kept; all *_s in seconds."""
-
-    hosts: tuple[tuple[str, int], ...]  # the first is preferred, the rest stand by
-    limits: wire.Limits
-    duties: tuple[Duty, ...] = (Duty.BOTH,)  # the connections that make one session
-    tls: ssl.SSLContext | None = None
-    tls_name: str | None = None
-    connect_wait_s: float = 10.0
-    close_wait_s: float = 10.0
-    backoff_s: float = 1.0
-    backoff_s_max: float = 30.0
-    throttle_pause_s: float = 1.0
-    throttle_pause_s_max: float = 30.0
-    unsettled_max: int = 5_000
+CALLERS_MAX = 64  # connections the upstream makes to us; further ones are closed at once
 
 
 class Sessions:
@@ -102,10 +45,12 @@ class Sessions:
 
     def __init__(self, terms: Terms, speech: Speech, count: int) -> None:
         self.terms = terms
-        self.speech = speech
+        self.each: Callable[[], Speech] = lambda: speech  # what one connection speaks, where they differ
         self.remark = ""  # what a person should know about a channel that is up
+        self.trace = trace.Trace(speech.lens, terms.trace_pdus)
         self.sink: Sink
-        self._posts: list[_Post] = []
+        self._posts: list[Post] = []
+        self._callers: list[Post] = []  # connections the upstream has made to us
         self._wanted = count
         self._closed = False
         self._ending = asyncio.Event()
@@ -134,7 +79,7 @@ class Sessions:
         if self._group is None or self._closed:
             return
         for number in range(len(self._posts), connections):
-            post = _Post(self, self.terms.duties[number % len(self.terms.duties)])
+            post = Post(self, self.terms.duties[number % len(self.terms.duties)])
             self._posts.append(post)
             post.task = self._group.create_task(post.keep())
 
@@ -149,14 +94,14 @@ class Sessions:
         at = 0
         if self._pause.remaining_s(_now_s()) <= 0:
             while at < len(parcels):
-                post = max(self._posts, key=_room_of, default=None)
+                post = max(self._posts, key=_preference, default=None)
                 if post is None or post.room <= 0:
                     break
                 end = at + post.room
                 post.submit(parcels[at:end])
                 at = end
         if at < len(parcels):
-            self._turn_down(parcels[at:])
+            self.turn_down(parcels[at:])
 
     def stored(self, slots: Sequence[Any]) -> None:
         """Free the windows and write the responses that these slots stand for; slots may be None."""
@@ -176,8 +121,8 @@ class Sessions:
 
     async def request(self, pdu: Pdu, wait_s: float) -> Pdu | None:
         """Ask something rare over any session; None without a session, a slot or a timely answer."""
-        post = max(self._posts, key=_room_of, default=None)
-        if post is None or post.room <= 0 or post.connection is None:
+        post = max(self._posts, key=_preference, default=None)
+        if post is None or post.room <= 0 or post.asleep or post.connection is None:
             return None
         answer: asyncio.Future[Pdu | None] = asyncio.get_running_loop().create_future()
         post.connection.ask(pdu, answer)
@@ -208,7 +153,7 @@ class Sessions:
         self._ending.set()
         if self._resumption is not None:
             self._resumption.cancel()
-        for post in self._posts:
+        for post in (*self._posts, *self._callers):
             post.leave()
         self.changed()
         await self._keeper
@@ -234,14 +179,15 @@ class Sessions:
 
     def watch_reading(self) -> None:
         """Stop reading when too much is unsettled, and read again once half of that is stored."""
-        unsettled = sum(post.connection.unsettled for post in self._posts if post.connection is not None)
+        posts = (*self._posts, *self._callers)
+        unsettled = sum(post.connection.unsettled for post in posts if post.connection is not None)
         if self._reading and unsettled > self.terms.unsettled_max:
             self._reading = False
         elif not self._reading and unsettled <= self.terms.unsettled_max // 2:
             self._reading = True
         else:
             return
-        for post in self._posts:
+        for post in posts:
             if post.connection is not None:
                 post.connection.read(reading=self._reading)
 
@@ -249,15 +195,64 @@ class Sessions:
     def reading(self) -> bool:
         return self._reading
 
+    def called(self, post: "Post", connection: "Connection") -> bool:
+        """Hear that the upstream has connected; False if that is one too many, or too late."""
+        if self._closed or self._group is None or len(self._callers) >= CALLERS_MAX:
+            return False
+        self._callers.append(post)
+        post.task = self._group.create_task(self._attend(post, connection))
+        return True
+
+    def remarked(self, remark: str) -> None:
+        """Take note of what a person should know; it is told once."""
+        if remark != self.remark:
+            self.remark = remark
+            self.changed()
+
     # parts
 
     async def _keep(self, started: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as self._group:
             self.resize(self._wanted)
+            if self.terms.reception is not None:
+                self._group.create_task(self._listen(self.terms.reception))
             started.set()
             await self._ending.wait()  # the channel's whole life, so without a deadline
 
-    def _turn_down(self, parcels: Sequence[Parcel]) -> None:
+    async def _listen(self, reception: Reception) -> None:
+        """Let the upstream connect to us. Only one process can have the port, so the others keep trying."""
+        while not self._closed:
+            try:
+                server = await asyncio.get_running_loop().create_server(
+                    lambda: Connection(Post(self, Duty.RECEIVE), self, wire.Role.SERVER),
+                    reception.host,
+                    reception.port,
+                )
+            except (OSError, ValueError) as error:  # ValueError: a name that can be none of a host
+                self.remarked(f"cannot listen: {error}")
+                await self._ends_within(self.terms.backoff_s)
+                continue
+            try:
+                self.remarked("")
+                await self._ends_within(None)
+            finally:
+                server.close()
+
+    async def _ends_within(self, wait_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+    async def _attend(self, post: "Post", connection: "Connection") -> None:
+        try:
+            await post.attend(connection)
+        finally:
+            self._callers.remove(post)
+
+    def turn_down(self, parcels: Sequence[Parcel]) -> None:
+        """Answer parcels that certainly did not leave."""
         now_s = _now_s()
         remaining_s = self._pause.remaining_s(now_s)
         outcome: Outcome
@@ -267,63 +262,71 @@ class Sessions:
             outcome = Throttled(max(remaining_s, OVERFULL_WAIT_S))
         at_s = clock.now_s()
         answers = [Answer(parcel, outcome, at_s, at_s) for parcel in parcels]
-        # Not from inside submit(): its caller has not yet noted what it handed over.
+        # Not from inside submit() or resize(): who calls them has not yet noted what it did.
         asyncio.get_running_loop().call_soon(self.sink.answered, answers)
 
 
-class Pause:
-    """How long a throttled channel holds still: doubles while throttling goes on, shrinks with quiet time."""
-
-    def __init__(self, first_s: float, longest_s: float) -> None:
-        self._first_s = first_s
-        self._longest_s = longest_s
-        self._length_s = 0.0
-        self._until_s = 0.0
-
-    def remaining_s(self, now_s: float) -> float:
-        return self._until_s - now_s
-
-    def throttled(self, now_s: float) -> float:
-        """Hear of a throttled submit; returns how long to hold still. What was sent before adds nothing."""
-        if now_s >= self._until_s:
-            quiet_s = now_s - self._until_s
-            shrunk_s = self._length_s - self._first_s * quiet_s  # one first pause less for each quiet second
-            self._length_s = min(max(2 * shrunk_s, self._first_s), self._longest_s)
-            self._until_s = now_s + self._length_s
-        return self._until_s - now_s
-
-
-class _Post:
+class Post:
     """The place of one session: lives on while its connections come and go. Owned by one task, keep()."""
 
     def __init__(self, sessions: Sessions, duty: Duty) -> None:
         self.duty = duty
         self.taken = 0  # window slots whose answers are not yet stored, over all its connections
-        self.connection: _Connection | None = None
+        self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
+        self.asleep = False  # from a logout for want of work to the next login
+        self._dozed_off = False
+        self._held: list[Parcel] = []  # while asleep
         self._sessions = sessions
         self._wake = asyncio.Event()
         self._failures = 0
 
     @property
     def ready(self) -> bool:
-        return self.connection is not None and self.connection.machine.state is wire.State.READY
+        return self.asleep or (
+            self.connection is not None and self.connection.machine.state is wire.State.READY
+        )
 
     @property
     def room(self) -> int:
-        connection = self.connection
-        if connection is None or connection.congested or self.leaving or self.duty is Duty.RECEIVE:
+        if self.leaving or self.duty is Duty.RECEIVE:
             return 0
-        return min(connection.machine.open_slots, self._sessions.terms.limits.window_size - self.taken)
+        left = self._sessions.terms.limits.window_size - self.taken - len(self._held)
+        if self.asleep:
+            return left
+        connection = self.connection
+        if connection is None or connection.congested:
+            return 0
+        return min(connection.machine.open_slots, left)
 
     def submit(self, parcels: Sequence[Parcel]) -> None:
+        if self.asleep:
+            self._held += parcels
+            self.wake()
+            return
         assert self.connection is not None
         self.connection.submit(parcels)
+
+    def fall_asleep(self) -> None:
+        """Hear of a logout for want of work."""
+        self.asleep = self._dozed_off = True
+
+    def wake_up(self) -> None:
+        """Hear of a login: what was held goes out; or of one that failed: it is turned down."""
+        if not self.asleep:
+            return
+        self.asleep = False
+        held, self._held = self._held, []
+        if held and self.ready:
+            self.submit(held)
+        elif held:
+            self._sessions.turn_down(held)
 
     def leave(self) -> None:
         """Log out once nothing is due any more; at once if not logged in."""
         self.leaving = True
+        self.wake_up()
         self.wake()
         if self.connection is None and self.task is not None:
             self.task.cancel()
@@ -331,7 +334,7 @@ class _Post:
     def wake(self) -> None:
         self._wake.set()
 
-    async def nap(self, wait_s: float) -> None:
+    async def nap(self, wait_s: float | None) -> None:
         """Sleep until woken, at most wait_s."""
         try:
             async with asyncio.timeout(wait_s):
@@ -347,13 +350,31 @@ class _Post:
                 logged_in_s = await self._hold_once()
             except Exception as error:  # noqa: BLE001 - our bug; the other sessions and the next try go on
                 logged_in_s = 0.0
-                self._sessions.changed(f"a fault of ours: {error!r}")
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a session broke by a fault of ours", "exception": error}
-                )
+                self._fault(error)
+            if self._dozed_off:
+                self._dozed_off, self._failures = False, 0
+                while not (self._held or self.leaving):
+                    await self.nap(None)  # until a parcel comes: there is nothing to keep up meanwhile
+                continue
+            if self.asleep:
+                self.wake_up()
+                self._sessions.changed()
             self._failures = 0 if logged_in_s >= self._sessions.terms.backoff_s_max else self._failures + 1
             if not self.leaving:
                 await self.nap(self._backoff_s())
+
+    async def attend(self, connection: "Connection") -> None:
+        """Stay with a connection that the upstream has made to us."""
+        try:
+            await self._stay_through(connection)
+        except Exception as error:  # noqa: BLE001 - our bug; the other connections go on
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:
+        self._sessions.changed(f"a fault of ours: {error!r}")
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "a session broke by a fault of ours", "exception": error}
+        )
 
     async def _hold_once(self) -> float:
         """Connect, log in and stay as long as it lasts. Returns for how many seconds it was logged in."""
@@ -362,7 +383,7 @@ class _Post:
         try:
             async with asyncio.timeout(terms.connect_wait_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(self, self._sessions),
+                    lambda: Connection(self, self._sessions),
                     host,
                     port,
                     ssl=terms.tls,
@@ -374,15 +395,18 @@ class _Post:
         except OSError as error:  # ssl.SSLError is one
             self._sessions.changed(f"{host}:{port}: {error}")
             return 0.0
+        await self._stay_through(connection)
+        return connection.logged_in_for_s(_now_s())
+
+    async def _stay_through(self, connection: "Connection") -> None:
         try:
             await self._stay(connection)
         finally:
             connection.drop()
             self.connection = None
             self._sessions.watch_reading()  # what it had unsettled will be said again elsewhere
-        return connection.logged_in_for_s(_now_s())
 
-    async def _stay(self, connection: "_Connection") -> None:
+    async def _stay(self, connection: "Connection") -> None:
         """Give the connection its time until it is over."""
         while not connection.over:
             if self.leaving:
@@ -392,7 +416,7 @@ class _Post:
             connection.tick()
         await self._see_off(connection)
 
-    async def _part(self, connection: "_Connection") -> None:
+    async def _part(self, connection: "Connection") -> None:
         """Wait for what is due, then log out; both within close_wait_s."""
         deadline_s = _now_s() + self._sessions.terms.close_wait_s
         while connection.busy and (left_s := deadline_s - _now_s()) > 0:
@@ -404,7 +428,7 @@ class _Post:
         if connection.over:
             await self._see_off(connection)
 
-    async def _see_off(self, connection: "_Connection") -> None:
+    async def _see_off(self, connection: "Connection") -> None:
         """Let the last octets leave: a refusal or a logout response."""
         deadline_s = _now_s() + FAREWELL_WAIT_S
         while not connection.lost and (left_s := deadline_s - _now_s()) > 0:
@@ -418,248 +442,9 @@ class _Post:
         return jitter * min(terms.backoff_s * float(1 << doublings), terms.backoff_s_max)
 
 
-class _Connection(asyncio.Protocol):
-    """One TCP connection and its machine; turns bytes into batches for the sink."""
-
-    def __init__(self, post: _Post, sessions: Sessions) -> None:
-        self.congested = False  # the socket takes no more for now
-        self.lost = False
-        self.unsettled = 0  # reports and inbound at the sink and not yet stored
-        self.machine = wire.Session(
-            sessions.speech.dialect, wire.Role.CLIENT, sessions.terms.limits, _now_s()
-        )
-        self._post = post
-        self._sessions = sessions
-        self._speech = sessions.speech
-        self._transport: asyncio.Transport
-        self._logged_in_s: float | None = None
-        self._quiet_until_s = 0.0
-
-    # asyncio's side
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as one
-        self._post.connection = self
-        if not self._sessions.reading:
-            self._transport.pause_reading()
-        self.machine.login(self._speech.login(self._post.duty), _now_s())
-        self.flush()
-
-    def data_received(self, data: bytes) -> None:
-        now_s = _now_s()
-        self._meet(self.machine.receive(data, now_s), now_s)
-
-    def pause_writing(self) -> None:
-        self.congested = True
-
-    def resume_writing(self) -> None:
-        self.congested = False
-        self._sessions.changed()
-
-    def eof_received(self) -> bool:
-        return False  # the transport closes itself; connection_lost follows
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        text = str(exc) if exc is not None else "closed by the upstream"
-        self._meet(self.machine.lost(text), _now_s())
-        self._post.wake()
-
-    # the post's side
-
-    @property
-    def over(self) -> bool:
-        return self.machine.state is wire.State.CLOSED
-
-    @property
-    def busy(self) -> bool:
-        """Whether answers or stores are still due."""
-        return not self.over and (bool(self.machine.unanswered) or self.unsettled > 0 or self._post.taken > 0)
-
-    def logged_in_for_s(self, now_s: float) -> float:
-        return 0.0 if self._logged_in_s is None else now_s - self._logged_in_s
-
-    def next_tick_s(self, now_s: float) -> float:
-        deadline_s = self.machine.next_deadline_s
-        if deadline_s is None:
-            return 0.0
-        return (
-            min(max(deadline_s, self._quiet_until_s) - now_s, TICK_S_MAX)
-            if self._sessions.reading
-            else TICK_S_MAX
-        )
-
-    def tick(self) -> None:
-        """Let time pass; not while we do not read, nor right after: signs of life are still in the socket."""
-        now_s = _now_s()
-        if self._sessions.reading and now_s >= self._quiet_until_s:
-            self._meet(self.machine.tick(now_s), now_s)
-
-    def read(self, *, reading: bool) -> None:
-        if self.lost or self._transport.is_closing():
-            return
-        if reading:
-            self._quiet_until_s = _now_s() + TICK_S_MAX
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
-
-    def logout(self) -> None:
-        if self.machine.state is wire.State.READY:
-            self.machine.logout(_now_s())
-            self.flush()
-        else:
-            self.drop()
-
-    def drop(self) -> None:
-        """Close for certain, whatever the peer does."""
-        if not self.lost:
-            self._transport.abort()
-        self._meet(self.machine.lost("closed by us"), _now_s())
-
-    # the channel's side
-
-    def submit(self, parcels: Sequence[Parcel]) -> None:
-        """Write these parcels in one piece; the caller has looked at room."""
-        now_s = _now_s()
-        put, ask, declined = self._speech.put, self.machine.send, []
-        sent = 0
-        for parcel in parcels:
-            pdu = put(parcel)
-            if isinstance(pdu, Declined):
-                declined.append((parcel, pdu))
-                continue
-            try:
-                ask(pdu, now_s, parcel)
-            except LocalProtocolError as error:  # a value that the protocol cannot carry
-                declined.append((parcel, Declined(str(error), Cause.UNSUPPORTED)))
-                continue
-            sent += 1
-        self._post.taken += sent
-        self.flush()
-        if declined:
-            at_s = clock.now_s()
-            answers = [Answer(parcel, outcome, at_s, at_s) for parcel, outcome in declined]
-            asyncio.get_running_loop().call_soon(self._sessions.sink.answered, answers)
-
-    def ask(self, pdu: Pdu, answer: "asyncio.Future[Pdu | None]") -> None:
-        self.machine.send(pdu, _now_s(), answer)
-        self._post.taken += 1
-        self.flush()
-
-    def free(self) -> None:
-        """Give a window slot back: its answer is stored."""
-        self._post.taken -= 1
-        self.machine.release()
-        if self._post.leaving:
-            self._post.wake()
-
-    def settle(self, response: Pdu, now_s: float) -> bool:
-        """Answer what was heard and is stored now; False if it is gone: they will say it again."""
-        if self.over:
-            return False
-        self.unsettled -= 1
-        self.machine.answer(response, now_s)
-        if self._post.leaving:
-            self._post.wake()
-        return True
-
-    def flush(self) -> None:
-        octets = self.machine.take()
-        if octets and not self.lost:
-            self._transport.write(octets)
-
-    # what the machine says
-
-    def _meet(self, events: Sequence[wire.Event], now_s: float) -> None:
-        answers: list[Answer] = []
-        reports: list[Report] = []
-        inbound: list[Inbound] = []
-        at_s = clock.now_s()
-        outcome_of, hear = self._speech.outcome, self._speech.hear
-        for event in events:
-            if isinstance(event, wire.Answered):
-                about = event.about
-                if isinstance(about, Parcel):
-                    outcome = outcome_of(event.pdu)
-                    if isinstance(outcome, Throttled):
-                        outcome = Throttled(self._sessions.throttled(now_s), outcome.code)
-                    answers.append(Answer(about, outcome, at_s - event.waited_s, at_s, self))
-                else:
-                    self._told(about, event.pdu)
-            elif isinstance(event, wire.Received):
-                pdu = event.pdu
-                heard = hear(pdu, self, at_s)
-                if isinstance(heard, Report):
-                    reports.append(heard)
-                elif isinstance(heard, Inbound):
-                    inbound.append(heard)
-                elif heard is not None:
-                    self.machine.answer(heard, now_s)
-            else:
-                self._meet_seldom(event, now_s, at_s, answers)
-        self.flush()
-        if events:
-            self._tell(answers, reports, inbound)
-
-    def _tell(self, answers: list[Answer], reports: list[Report], inbound: list[Inbound]) -> None:
-        sink = self._sessions.sink
-        if answers:
-            sink.answered(answers)
-        if reports or inbound:
-            self.unsettled += len(reports) + len(inbound)
-            if reports:
-                sink.reported(reports)
-            if inbound:
-                sink.arrived(inbound)
-            self._sessions.watch_reading()
-        if self._post.leaving:
-            self._post.wake()
-
-    def _meet_seldom(self, event: wire.Event, now_s: float, at_s: float, answers: list[Answer]) -> None:
-        match event:
-            case wire.LoggedIn():
-                self._logged_in_s = now_s
-                self._sessions.changed()
-            case wire.LoginRefused(pdu=pdu):
-                self._sessions.changed(self._speech.refusal(pdu))
-            case wire.Unanswered(about=about):
-                self._unanswered(about, "no answer within ack_wait_s", at_s, answers)
-            case wire.Closed(end=end, text=text, unanswered=unanswered):
-                reason = f"{end.value}: {text}" if text else end.value
-                for _, about in unanswered:
-                    self._unanswered(about, reason, at_s, answers)
-                self._end(end, reason)
-            case _:  # Stray and Unreadable: answered by the machine where that is due, and no loss to us
-                pass
-
-    def _unanswered(self, about: object, reason: str, at_s: float, answers: list[Answer]) -> None:
-        if isinstance(about, Parcel):
-            # The machine does not say when it was sent; now is the latest it can have left.
-            answers.append(Answer(about, Unsure(reason), at_s, at_s, self))
-        else:
-            self._told(about, None)
-
-    def _told(self, about: object, pdu: Pdu | None) -> None:
-        assert isinstance(about, asyncio.Future)
-        self.free()
-        if not about.done():
-            about.set_result(pdu)
-
-    def _end(self, end: wire.End, reason: str) -> None:
-        self.flush()
-        if end in (wire.End.DEAD, wire.End.NOT_READING, wire.End.LOST):
-            self._transport.abort()  # close() would wait for a peer that takes nothing
-        else:
-            self._transport.close()
-        self._post.wake()
-        # A refused login has told its reason already, in better words.
-        self._sessions.changed(None if end is wire.End.LOGIN_REFUSED else reason)
+def _preference(post: Post) -> tuple[bool, bool, int]:
+    """The emptiest session; one that sleeps only if no other has room."""
+    return post.room > 0, not post.asleep, post.room
 
 
-def _room_of(post: _Post) -> int:
-    return post.room
-
-
-TIMER_EARLY_S = 0.002  # uvloop keeps time in whole milliseconds: a timer may come a little before its time
 _now_s = time.monotonic  # it must not jump when somebody sets the clock

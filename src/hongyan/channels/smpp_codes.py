@@ -7,9 +7,8 @@ Source: SMPP 3.4 Issue 1.2 [P34] 5.1.3, 5.2.28, appendix B. Unknown codes are ke
 from collections.abc import Mapping
 from functools import lru_cache
 
-from hongyan.channels.channel import Declined, Outcome, Throttled, Unreachable, Unsure
-from hongyan.channels.smpp_config import Verdict
-from hongyan.vocab import cause as causes
+from hongyan.channels import codes
+from hongyan.channels.codes import Meaning, Told, Verdict
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
 from hongyan.wire import smpp
@@ -17,7 +16,7 @@ from hongyan.wire.smpp import CommandStatus, MessageState
 
 # Throttling pauses the channel (vumi#636: 0x14 is used for it as well). A centre that answers with an error
 # has not taken the message, so temporary faults are Unreachable: another channel may try.
-VERDICTS: Mapping[int, tuple[Verdict, Cause]] = {
+VERDICTS: Mapping[int, Meaning] = {
     CommandStatus.INVMSGLEN: (Verdict.DECLINED, Cause.UNSUPPORTED),
     CommandStatus.INVCMDLEN: (Verdict.DECLINED, Cause.UNSUPPORTED),
     CommandStatus.INVCMDID: (Verdict.DECLINED, Cause.UNSUPPORTED),
@@ -57,7 +56,6 @@ VERDICTS: Mapping[int, tuple[Verdict, Cause]] = {
     CommandStatus.SERTYPDENIED: (Verdict.DECLINED, Cause.REJECTED),
     CommandStatus.INVDCS: (Verdict.DECLINED, Cause.UNSUPPORTED),
 }
-UNEXPLAINED = (Verdict.DECLINED, Cause.UNKNOWN)  # vendors have 0x400–0x4FF to themselves; the code is kept
 
 # message_state [P34 5.2.28] → status and the cause where nothing better is said.
 STATES: Mapping[MessageState, tuple[Status, Cause]] = {
@@ -85,7 +83,7 @@ WORDS: Mapping[
 NetworkError = tuple[int, int] | None  # type and code of the parameter network_error_code
 
 
-class Codes:
+class Codes(codes.Codes):
     """The tables of one account: ours, and over them what the account says otherwise."""
 
     def __init__(self, verdicts: Mapping[str, Verdict], overruled: Mapping[str, Cause]) -> None:
@@ -94,29 +92,11 @@ class Codes:
         verdicts: command_status → verdict · overruled: their code, or a command_status as 0x45 → cause.
         """
         read = {int(status, 16): verdict for status, verdict in verdicts.items()}
-        own = {status: (verdict, VERDICTS.get(status, UNEXPLAINED)[1]) for status, verdict in read.items()}
-        self._verdicts = {**VERDICTS, **own}
-        self._causes = {code.upper(): cause for code, cause in overruled.items()}
+        super().__init__(VERDICTS, read, overruled, name=name, key="0x{:02X}".format)
         # A few dozen combinations make nearly all receipts; a vendor's endless error texts stay bounded.
         self.meaning = lru_cache(maxsize=1024)(self._meaning)
 
-    def outcome(self, command_status: int) -> Outcome:
-        """Say what follows from the status of a failed submit. The wait of a Throttled is not set here."""
-        code = name(command_status)
-        verdict, cause = self._verdicts.get(command_status, UNEXPLAINED)
-        match verdict:
-            case Verdict.DECLINED:
-                return Declined(code, self._causes.get(f"0X{command_status:02X}", cause))
-            case Verdict.THROTTLED:
-                return Throttled(0.0, code)
-            case Verdict.UNREACHABLE:
-                return Unreachable(code)
-            case Verdict.UNSURE:
-                return Unsure(code)
-
-    def _meaning(
-        self, state: MessageState, stat: str, error: str, network_error: tuple[int, int] | None
-    ) -> tuple[Status, Cause, str, bool]:
+    def _meaning(self, state: MessageState, stat: str, error: str, network_error: NetworkError) -> Told:
         """Return status, cause, their code (the word, and the error where it says anything), finality."""
         word = stat or WORDS.get(state, state.name)
         if not error.strip("0") and network_error is not None and network_error[1]:
@@ -124,24 +104,23 @@ class Codes:
         code = f"{word}/{error}" if error.strip("0") else word
         status, cause = STATES[state]
         if status is Status.DELIVERED or not state.final:
-            return status, cause, code, state.final
+            return Told(status, cause, code, state.final)
         better = self._explain(code, error, word)
         if better is None:
-            return status, cause, code, True
+            return Told(status, cause, code, final=True)
         # A word the specification lacks, but somebody has explained: it names a failure.
         failed = Status.EXPIRED if better is Cause.EXPIRED else Status.UNDELIVERED
-        return failed if status is Status.UNKNOWN else status, better, code, True
+        return Told(failed if status is Status.UNKNOWN else status, better, code, final=True)
 
     def _explain(self, code: str, error: str, word: str) -> Cause | None:
-        """Find a cause better than the state's; bare numbers mean something else at every vendor."""
-        for key in (code, error, word):
-            if (found := self._causes.get(key.upper())) is not None:
-                return found
+        """Find a cause better than the state's."""
+        if (found := self.overruled(code, error, word)) is not None:
+            return found
         for key in (error, word):
-            if key and not key.isdecimal() and key.upper() not in smpp.STATS:
-                found = causes.of_code(key)
-                if found is not Cause.UNKNOWN:
-                    return found
+            if key.upper() not in smpp.STATS:
+                told = codes.of_carrier(key)
+                if told is not None and told.final and told.cause is not Cause.UNKNOWN:
+                    return told.cause
         return None
 
 

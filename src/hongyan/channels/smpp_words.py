@@ -1,23 +1,25 @@
 """What an SMPP account says and understands: parcels as submit_sm, deliver_sm as reports and inbound texts.
 
-Pure but for what it has learned. Entry point: Tongue, a sessions.Speech. Source: SMPP 3.4 Issue 1.2 [P34].
+Pure but for what it has learned. Entry point: Tongue, a speech.Speech. Source: SMPP 3.4 Issue 1.2 [P34].
 It is called for every PDU, and what it does there, it does as cheaply as it can.
 
 Surprise: only the receipt bits of esm_class make a report. A text that looks like a receipt is a text, so no
 handset can forge one; centres that forget the bits need receipts_by_text, which says what that costs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from hongyan import clock
-from hongyan.channels import dialects, smpp_codes
+from hongyan.channels import dialects, numbers, smpp_codes
 from hongyan.channels.channel import Ack, Declined, Inbound, Outcome, Parcel, Report, Unsure
 from hongyan.channels.dialects import Dialect
-from hongyan.channels.sessions import Duty
-from hongyan.channels.smpp_config import ByteOrder, Charset, Config, NumberForm, ReportFor
+from hongyan.channels.numbers import NumberForm
+from hongyan.channels.smpp_config import ByteOrder, Charset, Config, ReportFor
+from hongyan.channels.speech import Duty
+from hongyan.channels.trace import Lens
 from hongyan.vocab import text as texts
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
@@ -30,17 +32,28 @@ CHARSET_SIZES = {Charset.LATIN1: 256, Charset.ASCII: 128}
 VALIDITY_S_MAX = 31 * 86_400 + 86_399  # what the relative form can say
 
 
+def _inside(pdu: fields.Pdu) -> Mapping[str, object]:
+    """What a trace shows of a receipt."""
+    receipt = smpp.receipt(pdu) if isinstance(pdu, DeliverSm) else None
+    return {} if receipt is None else {"id": receipt.message_id, "stat": receipt.stat, "err": receipt.error}
+
+
 class Tongue:
-    """What this account says and understands: a sessions.Speech."""
+    """What this account says and understands: a speech.Speech."""
 
     dialect = smpp.DIALECT
+    lens = Lens(
+        numbers=frozenset({"source_addr", "destination_addr", "esme_addr"}),
+        ids=frozenset({"message_id", "id"}),
+        inside=_inside,
+    )
 
     def __init__(self, config: Config) -> None:
         self.id_dialect = config.id_dialect
         self.remark = ""
         self._config = config
         self._codings = _codings(config)
-        self._write_number = _number_writer(config)
+        self._write_number = numbers.writer(config.number_form, config.country_code)
         self._codes = smpp_codes.Codes(config.verdicts, config.causes)
         self._extra = tuple(_extra_tlv(tag, value) for tag, value in config.tlvs.items())
         self._address = lru_cache(maxsize=4096)(self._read_sender)  # senders repeat
@@ -58,6 +71,9 @@ class Tongue:
             system_type=config.system_type,
             interface_version=config.interface_version,
         )
+
+    def welcomed(self, login: fields.Pdu, response: fields.Pdu) -> str:  # noqa: ARG002
+        return ""
 
     def refusal(self, pdu: fields.Pdu) -> str:
         assert isinstance(pdu, smpp.Pdu)
@@ -321,19 +337,6 @@ def _encoding(data_coding: int) -> Encoding | None:
     if (0x10 <= data_coding < 0x40 and data_coding & 0x0C == 0x04) or data_coding & 0xF4 == 0xF4:
         return Encoding.LATIN1
     return None if data_coding == 0 else Encoding.GSM7
-
-
-def _number_writer(config: Config) -> Callable[[str], str]:
-    country_code = config.country_code
-    match config.number_form:
-        case NumberForm.DIGITS:
-            return lambda number: number.removeprefix("+")
-        case NumberForm.PLUS:
-            return lambda number: number
-        case NumberForm.DOUBLE_ZERO:
-            return lambda number: "00" + number.removeprefix("+")
-        case NumberForm.NATIONAL:
-            return lambda number: number.removeprefix("+").removeprefix(country_code)
 
 
 def _shift(language: int) -> Shift:
