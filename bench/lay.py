@@ -9,12 +9,24 @@ import asyncio
 import json
 
 from hongyan import db, run, settings, vault
-from hongyan.control import keys, prices, routes, tenants, upstreams, webhooks, wording
+from hongyan.control import keys, logins, prices, routes, tenants, upstreams, webhooks, wording
 from hongyan.vocab.message import Purpose, TenantId
 from hongyan.way import charge
 
 BODY = "Hello this is a peerbench test message of usual size ${number}"
 PROMOTION = "Hello this is a test of a sale ${number}拒收请回复R"  # one part in UCS-2, as BODY is in GSM-7
+ACCOUNTS = {
+    "smpp": {"system_id": "user", "password": "pass"},
+    "cmpp": {"source_addr": "900001", "secret": "pass", "version": "3.0"},
+    "smgp": {"client_id": "10690000", "secret": "pass"},
+    "sgip": {
+        "login_name": "user",
+        "login_password": "pass",
+        "corp_id": "92008",
+        "area_code": "010",
+        "keep_open": True,
+    },
+}
 BALANCE_MICRO = 10**15
 CHUNK = 50_000
 
@@ -26,6 +38,8 @@ async def main() -> None:
     parser.add_argument("--opt-outs", type=int, default=0)
     parser.add_argument("--window", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=1)
+    parser.add_argument("--kind", choices=ACCOUNTS, default="smpp", help="of the channel")
+    parser.add_argument("--login", action="store_true", help="also an SMPP login user with the password pass")
     arguments = parser.parse_args()
     known = settings.read()
     async with run.open_database(known) as database:
@@ -57,14 +71,14 @@ async def lay(
         await wording.move_template(tx, template_id, wording.State.APPROVED)
     await prices.put(tx, 45_000, tenant_id=tenant_id)
     config = {
-        "hosts": ["127.0.0.1"], "port": arguments.smsc_port, "system_id": "user", "password": "pass",
+        "hosts": ["127.0.0.1"], "port": arguments.smsc_port, **ACCOUNTS[arguments.kind],
         "window_size": arguments.window, "backoff_s": 0.2, "backoff_s_max": 0.5,
     }  # fmt: skip
     channel_id = await upstreams.add_channel(
         tx,
         keys_,
         name="bench",
-        kind="smpp",
+        kind=arguments.kind,
         settings=config,
         sessions=arguments.sessions,
         access_number="12345",
@@ -72,6 +86,11 @@ async def lay(
     )
     await routes.add(tx, channel_id)
     await webhooks.put(tx, keys_, known, app_id, f"http://127.0.0.1:{arguments.webhook_port}/d")
+    if arguments.login:
+        await logins.create(
+            tx, keys_, tenant_id, "smpp", "user", password=vault.Secret(b"pass"), free_text=True, rate_per_s=0,
+            sessions_max=64, window_size=1000, settings={"signature": "Bench"},
+        )  # fmt: skip
     return tenant_id, key
 
 

@@ -3,9 +3,10 @@
     python -m bench.load --pb /path/to/pb --count 100000 --batch 1000 --connections 4
     python -m bench.load --pb /path/to/pb --count 20000 --signed --connections 32
     python -m bench.load --pb /path/to/pb --count 200000 --batch 1000 --purpose sale --codes 1000
+    python -m bench.load --pb /path/to/pb --count 20000 --kind cmpp        # `hongyan simulate` is the operator then
 
-The operator and the callback sink are the harness's own (`pb smsc`, `pb sink`); the program is started as its adapter
-starts it. Prints one JSON object. Requests are made before the clock starts; this driver shares the cores.
+The operator and the callback sink are the harness's own (`pb smsc`, `pb sink`), but for --kind; the program is started
+as its adapter starts it. Prints one JSON object. Requests are made before the clock starts; this driver shares the cores.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import Any
 
 import uvloop
 
-from bench.peers_adapter import Adapter
+from bench.peers_adapter import HOME, PYTHON, Adapter
 
 SMSC_PORT, SINK_PORT = 19775, 19002
 FIRST_KEY, FIRST_CODE = 20_000_000, 90_000_000  # the last eight digits of a number are a message's key
@@ -132,18 +133,36 @@ class Counters:
 
 
 @contextmanager
-def peers(pb: str, folder: Path) -> Iterator[tuple[Counters, Counters]]:
-    """The operator and the sink, with their counters; their logs are whole once they have ended."""
+def peers(pb: str, folder: Path, kind: str = "") -> Iterator[tuple[Counters, Counters]]:
+    """The operator and the sink, with their counters; their logs are whole once they have ended.
+
+    With a kind the operator is our simulator, whose counter stays where the sink's is.
+    """
     started = []
+    roles = [
+        ("smsc", SMSC_PORT, ["--dlr-ms", "50"]),
+        ("sink", SINK_PORT, ["--key-marker", '"message_id":"', "--stat-marker", '"status":"', "--resp-body", "OK"]),
+    ]  # fmt: skip
     try:
-        for role, port, more in (
-            ("smsc", SMSC_PORT, ["--dlr-ms", "50"]),
-            ("sink", SINK_PORT, ["--key-marker", '"message_id":"', "--stat-marker", '"status":"', "--resp-body", "OK"]),
-        ):  # fmt: skip
+        if kind:
+            del roles[0]
+            command = [
+                PYTHON,
+                "-m",
+                "hongyan",
+                "simulate",
+                "--quiet",
+                "--protocol",
+                f"{kind}:{SMSC_PORT}",
+                "window_max=1000",
+            ]
+            started.append(subprocess.Popen(command, cwd=HOME))
+        for role, port, more in roles:
             files = ["--live", str(folder / f"{role}.live"), "--out", str(folder / f"{role}.log")]
             started.append(subprocess.Popen([pb, role, "--port", str(port), *files, *more]))
         time.sleep(0.3)  # both have made their files and listen
-        yield Counters(folder / "smsc.live"), Counters(folder / "sink.live")
+        sink = Counters(folder / "sink.live")
+        yield sink if kind else Counters(folder / "smsc.live"), sink
     finally:
         for process in started:
             process.terminate()
@@ -301,14 +320,24 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=0, help="codes to send once all the others are accepted")
     parser.add_argument("--code-rate", type=float, default=100.0, help="of them a second")
     parser.add_argument("--opt-outs", type=int, default=1_000_000)
+    parser.add_argument(
+        "--kind", default="", choices=("smpp", "cmpp", "smgp", "sgip"), help="over our simulator"
+    )
     parser.add_argument("--layout", default="door gateway+clerk", help="as HONGYAN_LAYOUT")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hongyan-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # root's PostgreSQL runs as another user
         with (
-            peers(arguments.pb, folder) as (smsc, sink),
-            program(folder, {"opt_outs": str(arguments.opt_outs), "layout": arguments.layout}) as adapter,
+            peers(arguments.pb, folder, arguments.kind) as (smsc, sink),
+            program(
+                folder,
+                {
+                    "opt_outs": str(arguments.opt_outs),
+                    "layout": arguments.layout,
+                    "kind": arguments.kind or "smpp",
+                },
+            ) as adapter,
         ):
             result, codes = uvloop.run(run(arguments, adapter, smsc, sink))
         if codes:

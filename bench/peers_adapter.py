@@ -2,7 +2,8 @@
 
 Drives the program by command line and environment only. PEERBENCH_HONGYAN names the checkout, if it is not this one.
 Options: --opt opt_outs=N (1000000) · layout='door gateway+clerk' · window=N (200) · sessions=N (1) · purpose=load|code|sale
-· kill=door|gateway|clerk|postgres|all, for its kill mode. Batches and signed requests are not driven yet.
+· kind=smpp|cmpp|smgp|sgip, of the channel (the harness's own operator speaks SMPP) · login=PORT, an SMPP door
+· kill=door|gateway|clerk|postgres|all, for its kill mode. Batches and signed requests: load.py.
 """
 
 import base64
@@ -44,6 +45,7 @@ class Adapter:
             "HONGYAN_WEBHOOK_PRIVATE_ADDRESSES": "yes",
             "HONGYAN_LAYOUT": ctx.opts.get("layout", "door gateway+clerk"),
             "HONGYAN_LOG_LEVEL": "warning",
+            "HONGYAN_SMPP_PORT": ctx.opts.get("login", "0"),
         }
         self.sessions = int(ctx.opts.get("sessions", "1"))
 
@@ -66,7 +68,8 @@ class Adapter:
         command = [
             PYTHON, "-m", "bench.lay", "--smsc-port", str(ctx.smsc_port), "--webhook-port", str(ctx.sink_port),
             "--opt-outs", ctx.opts.get("opt_outs", "1000000"), "--window", ctx.opts.get("window", "200"),
-            "--sessions", str(self.sessions),
+            "--sessions", str(self.sessions), "--kind", ctx.opts.get("kind", "smpp"),
+            *(["--login"] if "login" in ctx.opts else []),
         ]  # fmt: skip
         done = subprocess.run(
             command, cwd=HOME, env=self.environment, check=True, stdout=subprocess.PIPE, text=True

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import make
 from hongyan import clock, db
 from hongyan.channels.channel import Inbound
+from hongyan.egress import open_egress
 from hongyan.settings import Settings
 from hongyan.simulator.server import Simulator
 from hongyan.vault import Vault
@@ -30,6 +31,18 @@ from hongyan.way.submit import Gateway
 WAIT_S: Final = 20.0
 QUICK: Final = replace(make.SETTINGS, claim_gap_s=0.05, sweep_gap_s=0.2, tick_gap_ms=2.0, stop_wait_s=5.0)
 NO_LIMITS: Final = '{"otp": [0, 0, 0], "transactional": [0, 0, 0], "promotional": [0, 0, 0]}'
+ACCOUNTS: Final[dict[str, dict[str, Any]]] = {  # what a channel of each kind logs in with
+    "smpp": {"system_id": "hongyan", "password": "secret"},
+    "cmpp": {"source_addr": "900001", "secret": "secret", "version": "3.0"},
+    "sgip": {
+        "login_name": "hongyan",
+        "login_password": "secret",
+        "corp_id": "92008",
+        "area_code": "010",
+        "keep_open": True,
+    },
+    "smgp": {"client_id": "10690000", "secret": "secret"},
+}
 # Promotional messages may leave at any hour a test happens to run: the tenant's hours are as wide as the
 # schema lets them be, and where even those are shut, tests of promotional messages write abroad.
 BODIES: Final = {
@@ -85,7 +98,7 @@ class Plane:
 
     async def final(self, message_id: MessageId) -> db.Row:
         """Wait until the message is final and return its row."""
-        return await self.until("SELECT * FROM message WHERE id = $1 AND status > 0", message_id)
+        return await self.until("SELECT * FROM message WHERE id = $1 AND NOT status IN (0, 7)", message_id)
 
     async def all_final(self) -> None:
         await self.until("SELECT 1 WHERE NOT EXISTS (SELECT FROM message WHERE status = 0)")
@@ -171,18 +184,17 @@ async def add_tenant(tx: db.Tx, keys: Vault, key_id: str, **columns: Any) -> tup
 async def add_channel(
     tx: db.Tx, keys: Vault, port: int, *, priority: int = 0, row: dict[str, Any] | None = None, **config: Any
 ) -> ChannelId:
+    columns: dict[str, Any] = {"kind": "smpp", "access_number": "1069", "cost_micro": 30_000} | (row or {})
     settings = {
         "hosts": ["127.0.0.1"],
         "port": port,
-        "system_id": "hongyan",
-        "password": "secret",
+        **ACCOUNTS[columns["kind"]],
         "backoff_s": 0.05,
         "backoff_s_max": 0.2,
         "close_wait_s": 1.0,
         "throttle_pause_s": 0.02,
         "throttle_pause_s_max": 0.1,
     }
-    columns = {"kind": "smpp", "access_number": "1069", "cost_micro": 30_000} | (row or {})
     channel_id = await make.channel(tx, keys, config=settings | config, **columns)
     await make.route_rule(tx, channel_id=channel_id, priority=priority)
     return channel_id
@@ -205,9 +217,11 @@ async def running(
         inbound.extend(texts)
         gateway.slots_stored(channel_id, [text.slot for text in texts])
 
-    gateway = Gateway(database, keeper, laid.vault, settings, counters, owed.extend, arrived)
-    acceptor = Acceptor(database, keeper, laid.vault, settings, counters, lambda _lane: number, gateway.take)
-    async with asyncio.TaskGroup() as tasks:
+    async with open_egress(settings, private=True) as way_out, asyncio.TaskGroup() as tasks:
+        gateway = Gateway(database, keeper, laid.vault, settings, counters, owed.extend, arrived, way_out)
+        acceptor = Acceptor(
+            database, keeper, laid.vault, settings, counters, lambda _lane: number, gateway.take
+        )
         loops = [tasks.create_task(one) for one in (acceptor.run(), gateway.run(), keeper.run())]
         key = keeper.current.keys[laid.key_id]
         one = Plane(
@@ -277,7 +291,7 @@ COUNTED_SQL: LiteralString = """
 SELECT tenant_id, status, coalesce(m.messages, 0)::bigint AS messages, coalesce(t.messages, 0)::bigint AS tallied,
        coalesce(m.price_micro, 0)::bigint AS price_micro, coalesce(t.price_micro, 0)::bigint AS tallied_micro
   FROM (SELECT tenant_id, status, count(*) AS messages, sum(price_micro - refund_micro) AS price_micro
-          FROM message WHERE status > 0 GROUP BY 1, 2
+          FROM message WHERE NOT status IN (0, 7) GROUP BY 1, 2
          UNION ALL
         SELECT tenant_id, 0, count(*), sum(price_micro) FROM message GROUP BY 1) m
   FULL JOIN (SELECT tenant_id, status, sum(messages) AS messages, sum(price_micro) AS price_micro
@@ -287,13 +301,14 @@ SELECT tenant_id, status, coalesce(m.messages, 0)::bigint AS messages, coalesce(
 NOTICED_SQL: LiteralString = """
 SELECT m.id, m.status, (SELECT count(*) FROM notice n WHERE n.message_id = m.id AND n.kind = 1) AS notices
   FROM message m
- WHERE (SELECT count(*) FROM notice n WHERE n.message_id = m.id AND n.kind = 1) <> (m.status > 0)::int
+ WHERE (SELECT count(*) FROM notice n WHERE n.message_id = m.id AND n.kind = 1) <> (NOT m.status IN (0, 7))::int
 """
 # An open message stands in a queue table, or nobody would ever end it; a final one stands in none.
 ADRIFT_SQL: LiteralString = """
 SELECT m.id, m.status FROM message m
- WHERE (m.status = 0) <> (EXISTS (SELECT FROM outbox o WHERE o.id = m.id)
-                       OR EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id AND s.state < 2))
+ WHERE (m.status IN (0, 7)) <> (EXISTS (SELECT FROM outbox o WHERE o.id = m.id)
+                             OR EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id AND s.state < 2))
+    OR (m.status = 7) <> EXISTS (SELECT FROM outbox o WHERE o.id = m.id AND o.owner < 0)
 """
 
 

@@ -1,5 +1,7 @@
 """The command line as its users type it: what it prints, what it leaves behind, what it says when it cannot."""
 
+import asyncio
+import io
 import json
 import re
 import socket
@@ -10,9 +12,11 @@ from typing import Any, Final
 
 import pytest
 
+import make
 from hongyan import __main__
 from hongyan.control.keys import NewKey
 from hongyan.vault import Secret
+from hongyan.vocab.message import Status
 from install import calling, installed
 
 
@@ -133,8 +137,15 @@ def test_what_was_made_is_changed_and_taken_back(shop: Terminal) -> None:
 def test_a_channels_settings_are_explained_read_from_a_file_and_kept_sealed(
     shop: Terminal, tmp_path: Path
 ) -> None:
-    assert shop.must("channels", "kinds").out.split() == ["loopback", "smpp"]
+    assert shop.must("channels", "kinds").out.split() == [
+        "aliyun", "cmpp", "custom_http", "loopback", "sgip", "smgp", "smpp", "tencent", "twilio",
+    ]  # fmt: skip
     assert "system_id" in shop.must("channels", "kinds", "smpp").out
+    told = {line.split("  ")[0]: line for line in shop.must("channels", "kinds", "aliyun").out.splitlines()}
+    assert [name for name, line in told.items() if "(needed)" in line] == [
+        "access_key_id",
+        "access_key_secret",
+    ]
     file = tmp_path / "settings.json"
     file.write_text('{"hosts": ["127.0.0.1"], "port": 1, "system_id": "us", "password": "hidden"}')
     shop.must("channels", "add", "north", "smpp", "--settings", str(file))
@@ -142,6 +153,17 @@ def test_a_channels_settings_are_explained_read_from_a_file_and_kept_sealed(
     shop.must("channels", "configure", "north", "--settings", str(file))
     assert "hidden" not in shop.must("channels", "list").out
     assert "colour" in shop("channels", "add", "south", "loopback", "colour=red").error
+
+
+def test_the_address_for_pushes_is_told_and_stays_the_same(shop: Terminal) -> None:
+    for name in ("clouds", "云"):
+        shop.must("channels", "add", name, "aliyun", "access_key_id=x", "access_key_secret=y")
+    told = shop.must("channels", "push-url", "clouds").out
+    assert re.fullmatch(r"https://sms\.example\.com/upstream/clouds/[0-9a-f]{32}\n", told)
+    assert shop.must("channels", "push-url", "clouds").out == told
+    other = shop.must("channels", "push-url", "云", "--base", "https://push.example.org/").out
+    assert other.startswith("https://push.example.org/upstream/%E4%BA%91/")
+    assert other.rsplit("/", 1)[1] != told.rsplit("/", 1)[1]
 
 
 def test_a_webhook_is_set_renewed_and_removed(shop: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +177,79 @@ def test_a_webhook_is_set_renewed_and_removed(shop: Terminal, monkeypatch: pytes
     shop.must("webhooks", "set", "Shop", "http://127.0.0.1:8099/hook")
     shop.must("webhooks", "remove", "Shop")
     assert [row["active"] for row in shop.listed("webhooks")] == [False]
+
+
+def test_a_login_is_made_changed_disabled_and_enabled(shop: Terminal) -> None:
+    made = shop.must(
+        "logins", "create", "Shop", "cmpp", "900001", "--version", "2.0", "--rate-per-s", "5", "--json"
+    )
+    assert made.json.keys() == {"app", "password"}
+    assert made.json["app"] == "cmpp:900001"
+    shop.must(
+        "logins", "change", "cmpp", "900001", "--version", "", "--free-text", "--hold", "--purpose", "otp",
+        "--address", "10.0.0.0/8", "--setting", "report_octets=60",
+    )  # fmt: skip
+    (row,) = shop.listed("logins")
+    assert (row["name"], row["tenant"], row["version"], row["rate_per_s"]) == ("900001", "Shop", "", 5)
+    assert (row["free_text"], row["hold"], row["purpose"]) == (True, True, "otp")
+    assert row["addresses"] == ["10.0.0.0/8"]
+    assert row["settings"] == {"report_octets": 60}
+    shop.must("logins", "change", "cmpp", "900001", "--address", "", "--setting", "report_octets=null")
+    assert [(row["addresses"], row["settings"]) for row in shop.listed("logins")] == [([], {})]
+    renewed = shop.must("logins", "password", "cmpp", "900001", "--json").json["password"]
+    for password in (made.json["password"], renewed):
+        assert password not in shop.must("logins", "list").out
+    shop.must("logins", "disable", "cmpp", "900001")
+    assert [row["active"] for row in shop.listed("logins")] == [False]
+    shop.must("logins", "enable", "cmpp", "900001")
+    assert [row["active"] for row in shop.listed("logins")] == [True]
+
+
+async def lay_held(dsn: str, texts: Sequence[str]) -> Sequence[str]:
+    """Messages of a tenant named Held, laid as accept would."""
+    async with make.world(dsn) as world, world.database.transaction() as tx:
+        await tx.execute("UPDATE tenant SET name = 'Held' WHERE id = $1", world.tenant_id)
+        ids = [await make.message(tx, world, text=text, status=Status.HELD) for text in texts]
+        for one in ids:
+            await make.outbox(tx, world, one, owner=-1)
+    return [str(one) for one in ids]
+
+
+def test_what_is_held_is_listed_released_and_refused(
+    hongyan: Terminal, database: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "state" / "master.key"
+    key.parent.mkdir(mode=0o700)
+    key.write_text(make.MASTER.reveal().hex())
+    key.chmod(0o600)
+    good, bad = asyncio.run(lay_held(database, ["【鸿雁】今晚八点", "【鸿雁】\x1b[2J赢大奖"]))
+    first, second = hongyan.must("held", "list", "--json").json
+    assert (first["id"], first["text"], second["text"]) == (good, "【鸿雁】今晚八点", "【鸿雁】\x1b[2J赢大奖")
+    assert "13800138000" not in first["number"]
+    shown = hongyan.must("held", "list", "--tenant", "Held").out
+    assert "\\x1b[2J赢大奖" in shown
+    assert "\x1b" not in shown
+    assert [row["id"] for row in hongyan.must("held", "list", "--after", good, "--json").json] == [bad]
+    assert hongyan.must("held", "release", good).out == "1 decided\n"
+    again = hongyan("held", "refuse", good, bad)
+    assert (again.code, again.out, again.err) == (
+        1,
+        "1 decided\n",
+        f"{good} is not held any more, or has run out\n",
+    )
+    assert hongyan.must("held", "list").err == "nothing is held\n"
+
+
+def test_a_password_that_a_customer_has_already_is_asked_for_and_not_shown(
+    shop: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("opensaym\nopensesame\n"))
+    said = shop.must("logins", "create", "Shop", "smpp", "ACME", "--password", "--json")
+    assert said.json == {"app": "smpp:ACME"}
+    assert "opensaym" not in said.err
+    said = shop("logins", "password", "smpp", "ACME", "--password")
+    assert "password: 1 to 8 printable characters" in said.error
+    assert "opensesame" not in said.err
 
 
 def test_a_file_of_numbers_is_kept_checked_and_counted(shop: Terminal, tmp_path: Path) -> None:
@@ -185,7 +280,19 @@ MISTAKES: Final = {
     "prices set 1 --operator cmcc": "operator: say its country too",
     "channels add x pigeon": "pigeon",
     "channels remove x --yes": "There is no such object",
+    "channels push-url x": "There is no such object",
+    "channels push-url x/y": "fits into no address",
     "routes remove 7": "There is no such object",
+    "logins create Nobody smpp x": "There is no such object: tenant Nobody",
+    "logins create Shop smpp elephantelephant": "name: 1 to 15 printable characters",
+    "logins create Shop cmpp x --version 4.0": "say 2.0 or 3.0",
+    "logins create Shop smpp x --setting node": "say name=value",
+    "logins create Shop smpp x --setting node=1": "settings.node: smpp takes",
+    "held list --tenant Nobody": "There is no such object: tenant Nobody",
+    "held list --limit 0": "--limit",
+    "held release letters": "this is no message id",
+    "held refuse": "Missing argument",
+    "logins disable smpp x": "There is no such object: protocol smpp: name x",
     "opt-outs import /no/such/file": "No such file or directory",
     "blocks remove letters": "this is no number: garbled",
     "trace letters": "this is no message id",
@@ -257,6 +364,34 @@ def test_a_dead_channel_is_found(shop: Terminal) -> None:
     assert (said.code, sound) == (1, False)
     assert "127.0.0.1:1" in words
     assert findings(shop.must("check", "--json", "--no-binds"))["channel north"][0]
+
+
+async def test_a_provider_is_asked_for_nothing_but_whether_its_host_answers(
+    hongyan: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")[0])
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as host:
+        url = f"url=http://127.0.0.1:{host.sockets[0].getsockname()[1]}/send?to={{number}}"
+        account = (url, "secret_id=x", "secret_key=y", "sdk_app_id=1", "pull_gap_s=0.01")
+
+        async def check() -> Said:
+            return await asyncio.to_thread(hongyan, "check", "--json")
+
+        await asyncio.to_thread(hongyan.must, "channels", "add", "clouds", "tencent", *account)
+        sound, words = findings(await check())["channel clouds"]
+        assert not sound
+        assert "private address" in words
+        monkeypatch.setenv("HONGYAN_CHANNEL_PRIVATE_ADDRESSES", "yes")
+        sound, words = findings(await check())["channel clouds"]
+        assert (sound, asked) == (True, ["GET / HTTP/1.1"])
+        assert words.startswith("its host answers")
+    assert "no connection" in findings(await check())["channel clouds"][1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from hongyan.commands import (
     channels,
     check,
     frame,
+    held,
+    logins,
     messages,
     simulate,
     suppression,
@@ -44,6 +46,8 @@ for deed in (
 for name, group in {
     "tenants": tenants.tenants,
     "keys": tenants.keys,
+    "logins": logins.logins,
+    "held": held.held,
     "webhooks": tenants.webhooks,
     "prices": tenants.prices,
     "signatures": wording.signatures,

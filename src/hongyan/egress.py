@@ -197,9 +197,14 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Failed:
 
 
 @asynccontextmanager
-async def open_egress(settings: Settings, resolver: AbstractResolver | None = None) -> AsyncIterator[Egress]:
-    """Open the client for as long as the block lasts. `resolver` replaces the system's name look-up."""
-    private = settings.webhook_private_addresses
+async def open_egress(
+    settings: Settings, resolver: AbstractResolver | None = None, *, private: bool | None = None
+) -> AsyncIterator[Egress]:
+    """Open the client for as long as the block lasts. `resolver` replaces the system's name look-up.
+
+    `private`: whether it may reach private addresses; None: as webhooks may.
+    """
+    private = settings.webhook_private_addresses if private is None else private
     names = resolver or _Names()
 
     def guarded(place: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:

@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -25,10 +26,14 @@ from hongyan import db, observe, postgres, vault
 from hongyan.control import data_keys
 from hongyan.doors import http
 from hongyan.doors.door import Door
+from hongyan.doors.protocols import Host
+from hongyan.doors.telling import TOPIC as TOLD_TOPIC
+from hongyan.doors.telling import Telling
+from hongyan.doors.upstream import Upstream
 from hongyan.egress import Egress, open_egress
 from hongyan.settings import ROLES, Settings, variable_of
 from hongyan.vault import Vault, VaultError
-from hongyan.way import cancel, handover, owing, prune, submit
+from hongyan.way import cancel, handover, owing, prune, submit, watch
 from hongyan.way.accept import Acceptor
 from hongyan.way.handover import Handed, Link
 from hongyan.way.inbound import Desk
@@ -153,6 +158,8 @@ class _Process:
         self._serving: asyncio.Task[None] | None = None
         self._paid: list[int] = []
         self._sockets: list[socket.socket] = []
+        self._host: Host | None = None
+        self._telling: Telling | None = None
         self._closing = False
 
     async def run(self, roles: Sequence[str], stop: asyncio.Event) -> None:
@@ -165,14 +172,17 @@ class _Process:
                 await closing.enter_async_context(_only_gateway(self._database, self._settings, stop))
                 if stop.is_set():
                     return  # it was never our turn, and what stands under our number is the predecessor's
-            keep = [self._keeper.run()]
+            keep = [self._keeper.run(), self._herald.run()]
             if "clerk" in roles:
                 egress = await closing.enter_async_context(open_egress(self._settings))
                 keep += self._clerk(tasks, egress, heard)
             if "gateway" in roles:
-                keep += self._open_gateway(heard)
+                private = self._settings.channel_private_addresses
+                way_out = await closing.enter_async_context(open_egress(self._settings, private=private))
+                keep += self._open_gateway(heard, way_out)
             if "door" in roles:
                 keep += self._door(tasks, with_gateway="gateway" in roles)
+                keep += await self._logins(heard)
             keep.append(db.Listener(self._database, heard).run())
             if "door" not in roles and self._settings.metrics_port:
                 keep.append(_serve_metrics(self._settings.metrics_port, self._counters.render))
@@ -196,7 +206,11 @@ class _Process:
         if self._acceptor is not None:
             with contextlib.suppress(TimeoutError):
                 await self._acceptor.drain()
+        if self._host is not None:
+            await self._host.close()
         try:
+            if self._telling is not None:
+                await self._telling.close()
             if self._gateway is not None:
                 await self._gateway.close()
                 await self._herald.give()
@@ -243,16 +257,28 @@ class _Process:
             await owing.forget(self._database, ids)
             del self._paid[: len(ids)]
 
-    def _open_gateway(self, heard: dict[str, Callable[[str], None]]) -> list[Coroutine[Any, Any, None]]:
-        owe = self._payer.owe if self._payer is not None else self._herald.owe
+    def _owe(self, owed: Sequence[Owed]) -> None:
+        """Hear of notices that are stored: they go to this process's payer, or to the clerks elsewhere; doors hear too."""
+        if self._payer is not None:
+            self._payer.owe(owed)
+        else:
+            self._herald.owe(owed)
+        log_in = self._keeper.current.login_apps
+        if log_in and any(notice.app_id in log_in for notice in owed):
+            self._herald.tell()
+
+    def _open_gateway(
+        self, heard: dict[str, Callable[[str], None]], way_out: Egress
+    ) -> list[Coroutine[Any, Any, None]]:
         gateway = self._gateway = Gateway(
             self._database,
             self._keeper,
             self._vault,
             self._settings,
             self._counters,
-            owe,
+            self._owe,
             lambda *told: desk.arrived(*told),  # noqa: PLW0108 - the desk is made just below
+            way_out,
         )
         desk = Desk(
             self._database,
@@ -261,10 +287,12 @@ class _Process:
             self._settings,
             self._counters,
             gateway.slots_stored,
-            owe,
+            self._owe,
         )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
         heard[cancel.TOPIC] = gateway.hear_cancel
+        watcher = watch.Watcher(self._database, self._settings.gateway, gateway.channel)
+        heard[watch.TOPIC] = watcher.hear
         gauge = self._counters.gauge
         gauge(
             "gateway_waiting_messages",
@@ -276,8 +304,8 @@ class _Process:
         path = self._settings.state_dir / gateway.socket_name
         return [
             gateway.run(),
+            watcher.run(),
             desk.run(),
-            self._herald.run(),
             handover.listen(path, gateway.take, gateway.waiting),
         ]
 
@@ -293,13 +321,42 @@ class _Process:
         door = Door(self._settings, self._keeper, self._database, self._vault, acceptor)
         text = "Requests and messages refused, by public code."
         self._counters.counts("door_refusals", text, lambda: door.refusals, label="code")
-        server = self._server = http.Server(http.serve_config(door, http.build(door, self._counters.render)))
+        upstream = Upstream(
+            self._database, self._keeper, self._vault, self._settings, self._counters, self._owe
+        )
+        app = http.build(door, self._counters.render, upstream)
+        server = self._server = http.Server(http.serve_config(door, app))
         self._serving = tasks.create_task(server.serve(sockets=self._sockets))
 
-        loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run()]
+        loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run(), upstream.run()]
         if not with_gateway:
             loops.append(self._find_gateways())
         return loops
+
+    async def _logins(self, heard: dict[str, Callable[[str], None]]) -> list[Coroutine[Any, Any, None]]:
+        """Open the ports for customers who log in with a protocol, if any is configured."""
+        listening = _login_sockets(self._settings)
+        if not listening:
+            return []
+        assert self._acceptor is not None
+        host = self._host = Host(
+            self._settings,
+            self._keeper,
+            self._database,
+            self._vault,
+            self._acceptor,
+            lambda: telling.wake(),  # noqa: PLW0108 - it is made just below
+        )
+        telling = self._telling = Telling(self._database, self._vault, host)
+        heard[TOLD_TOPIC] = telling.wake
+        for protocol, sock, tls in listening:
+            await host.serve(protocol, sock=sock, ssl=tls)
+        text = "Logins and submits of customers' sessions refused, by public code or fault."
+        self._counters.counts("session_refusals", text, lambda: host.refusals, label="code")
+        self._counters.gauge(
+            "login_sessions", "customers' sessions", host.sessions_by_protocol, label="protocol"
+        )
+        return [host.run(), telling.run()]
 
     def _own_gateway(
         self, gateway: Gateway
@@ -386,7 +443,13 @@ class _Herald:
     def __init__(self, database: db.Database) -> None:
         self._database = database
         self._owed: list[int] = []
+        self._told = False
         self._wake = asyncio.Event()
+
+    def tell(self) -> None:
+        """Let the doors know that somebody who logs in is owed something."""
+        self._told = True
+        self._wake.set()
 
     def owe(self, owed: Sequence[Owed]) -> None:
         room = OWED_MAX - len(self._owed)  # what finds no room waits for the end of its lease
@@ -412,6 +475,9 @@ class _Herald:
             await owing.give_back(self._database, sorted(owed))
             await self._database.notify(OWED_TOPIC)
             del self._owed[: len(owed)]
+        if self._told:
+            self._told = False
+            await self._database.notify(TOLD_TOPIC)
 
 
 GATEWAYS_SQL: LiteralString = """
@@ -425,16 +491,40 @@ class AddressError(Exception):
 
 def _listening(settings: Settings, *, shared: bool = True) -> socket.socket:
     """Open the door's socket; several doors of one machine share the port. Raises AddressError."""
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    return _bound(settings.http_host, settings.http_port, shared=shared)
+
+
+def _login_sockets(settings: Settings) -> list[tuple[str, socket.socket, ssl.SSLContext | None]]:
+    """Open the sockets for customers who log in: protocol, socket, TLS. Raises AddressError."""
+    ports = {
+        "smpp": settings.smpp_port,
+        "cmpp": settings.cmpp_port,
+        "sgip": settings.sgip_port,
+        "smgp": settings.smgp_port,
+    }
+    opened: list[tuple[str, socket.socket, ssl.SSLContext | None]] = [
+        (protocol, _bound(settings.login_host, port), None) for protocol, port in ports.items() if port
+    ]
+    if settings.smpp_tls_port:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise AddressError(f"cannot use {settings.tls_certificate}: {error}") from error
+        opened.append(("smpp", _bound(settings.login_host, settings.smpp_tls_port), context))
+    return opened
+
+
+def _bound(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
     try:
-        listening.bind((settings.http_host, settings.http_port))
+        listening.bind((host, port))
     except OSError as error:
         listening.close()
-        where = f"{settings.http_host}:{settings.http_port}"
-        raise AddressError(f"cannot listen on {where}: {error.strerror or error}") from error
+        raise AddressError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     listening.set_inheritable(False)
     return listening
 

@@ -54,6 +54,18 @@ class Settings:
 
     number_lookup: str = ""  # module:function, asked whose a number is (portability); see way/portability.py
 
+    # Customers who log in with a protocol; a port of 0 is closed
+    login_host: str = "127.0.0.1"
+    smpp_port: int = 0  # IANA gives smpp 2775
+    smpp_tls_port: int = 0  # 3550 is usual
+    cmpp_port: int = 0  # 7890 by the standard
+    sgip_port: int = 0  # 8801
+    smgp_port: int = 0  # 8890
+    tls_certificate: str = ""  # files in PEM, for the TLS port: the chain …
+    tls_key: str = ""  # … and its key
+    submit_join_wait_s: int = 300  # for the other parts of a long text
+    login_address_max: int = 50  # connections of one address that are not logged in
+
     # The queue and the way out
     memory_waiting_max: int = (
         20_000  # messages a gateway holds in memory; beyond it they wait in the database
@@ -85,6 +97,10 @@ class Settings:
     notice_give_up_s: int = 86_400
     webhook_pause_after: int = 10  # failures in a row
     webhook_private_addresses: bool = False  # the operator may allow loopback and private ranges
+
+    channel_private_addresses: bool = (
+        False  # the same for HTTP providers: a gateway of one's own, a private endpoint
+    )
 
     # Limits
     clock_skew_s: int = 300
@@ -120,12 +136,9 @@ def variable_of(name: str) -> str:
     raise KeyError(name)
 
 
-_MAY_BE_ZERO = frozenset(
-    ("http_port", "metrics_port", "accept_gather_ms", "notice_hold_ms", "lane_reserve_percent")
-)
-_UP_TO = {
-    "http_port": PORT_MAX,
-    "metrics_port": PORT_MAX,
+_PORTS = ("http_port", "metrics_port", "smpp_port", "smpp_tls_port", "cmpp_port", "sgip_port", "smgp_port")
+_MAY_BE_ZERO = frozenset((*_PORTS, "accept_gather_ms", "notice_hold_ms", "lane_reserve_percent"))
+_UP_TO = dict.fromkeys(_PORTS, PORT_MAX) | {
     "gateway": NUMBER_MAX,
     "door": NUMBER_MAX,
     "lane_reserve_percent": 90,
@@ -144,6 +157,10 @@ def _demand_sound(settings: Settings) -> None:
             raise SettingsError(f"{variable_of(knob.name)}={value}: must be {said}")
     if settings.log_level not in LOG_LEVELS:
         raise SettingsError(f"{variable_of('log_level')}={settings.log_level!r}: say {', '.join(LOG_LEVELS)}")
+    if settings.smpp_tls_port and not (settings.tls_certificate and settings.tls_key):
+        raise SettingsError(
+            f"{variable_of('smpp_tls_port')}: needs {variable_of('tls_certificate')} and {variable_of('tls_key')}"
+        )
     roles = settings.layout.replace("+", " ").split()
     if not roles or set(roles) - set(ROLES):
         raise SettingsError(

@@ -16,6 +16,7 @@ import make
 from hongyan import db
 from hongyan.doors import http
 from hongyan.doors.door import Accepts, Door
+from hongyan.doors.upstream import Upstream
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Refusal
@@ -53,8 +54,12 @@ async def served(
     acceptor: Accepts | None = None,
     *,
     settings: Settings = make.SETTINGS,
+    pushes: bool = False,
 ) -> AsyncIterator[Served]:
-    """Serve a door of its own on a free port; with the real Acceptor unless another is given."""
+    """Serve a door of its own on a free port; with the real Acceptor unless another is given.
+
+    `pushes`: it takes those of HTTP providers too.
+    """
     keeper = Keeper(world.database, world.vault)
     await keeper.load()
     settings = replace(settings, http_port=0)
@@ -67,7 +72,11 @@ async def served(
             loops.append(group.create_task(acceptor.run()))
         door = Door(settings, keeper, world.database, world.vault, acceptor)
         loops.append(group.create_task(door.run()))
-        server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n")))
+        upstream = None
+        if pushes:
+            upstream = Upstream(world.database, keeper, world.vault, settings, Counters(), lambda _owed: None)
+            loops.append(group.create_task(upstream.run()))
+        server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n", upstream)))
         serving = group.create_task(server.serve())
         async with asyncio.timeout(WAIT_S):
             await server.listening.wait()

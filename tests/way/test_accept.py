@@ -277,7 +277,7 @@ async def test_a_batch_that_a_crash_cut_in_half_is_finished_not_doubled(database
     async with plane(database) as one:
         drafts = [one.draft(f"1380013{n:04d}") for n in range(10)]
         first_id = await reserve(one, idempotency(), age_s=60)
-        half = await one.acceptor._accept_with_ids(one.key, drafts[:5], ids_after(first_id, 10)[:5])
+        half = await one.acceptor.accept_once(one.key, drafts[:5], ids_after(first_id, 10)[:5])
         outcomes = await one.accept(*drafts, idempotency=idempotency())
         assert [promised(o).id for o in outcomes[:5]] == [promised(o).id for o in half]
         assert codes(outcomes) == {"OK": 10}

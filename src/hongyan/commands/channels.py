@@ -1,9 +1,10 @@
 """Commands about channels and the rules that lead messages to them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,16 +43,26 @@ def list_kinds(
         names = sorted(kinds.KINDS)
         typer.echo(json.dumps(names) if as_json else "\n".join(names))
         return
-    schema = kinds.schema(kind)
     if as_json:
-        typer.echo(json.dumps(schema, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(kinds.schema(kind), ensure_ascii=False, indent=2))
         return
-    (definition,) = [each for each in schema["$defs"].values() if "properties" in each]
+    definition = _definition(kind)
     lines = [["setting", "default", "what it is"]]
     for name, each in definition["properties"].items():
-        default = json.dumps(each["default"], ensure_ascii=False) if "default" in each else "(needed)"
-        lines.append([name, default, each.get("description", "")])
+        default = json.dumps(each["default"], ensure_ascii=False) if "default" in each else "-"
+        needed = name in definition.get("required", ())
+        lines.append([name, "(needed)" if needed else default, each.get("description", "")])
     typer.echo(frame.table(lines))
+
+
+def _definition(kind: str) -> Mapping[str, Any]:
+    """Return what the schema of a kind says of its settings. Raises BadSettings."""
+    from hongyan.channels import kinds
+
+    schema = kinds.schema(kind)
+    name = schema["$ref"].rpartition("/")[2]
+    definition: Mapping[str, Any] = schema["$defs"][name]
+    return definition
 
 
 @channels.command("add")
@@ -80,7 +91,7 @@ def add_channel(
 
     if report_parts not in ("every", "one"):
         raise typer.BadParameter("say every or one", param_hint="--report-parts")
-    settings = _settings(settings_file, setting or [])
+    settings = _settings(settings_file, setting or [], _texts_of(kind))
     if password:
         settings["password"] = frame.ask_secret(f"password at {name}")
     cost_micro = frame.micro(cost)
@@ -114,7 +125,7 @@ def configure(
     """Replace a channel's settings; gateways log out and in again."""
     from hongyan.control import upstreams
 
-    settings = _settings(settings_file, [])
+    settings = _settings(settings_file)
 
     async def step(tx: "db.Tx", desk: Desk) -> None:
         await upstreams.configure(tx, desk.vault, await upstreams.find(tx, name), settings)
@@ -144,6 +155,53 @@ def resume(name: Channel) -> None:
     frame.change(step)
 
 
+@channels.command("push-url")
+def push_url(
+    name: Channel,
+    base: Annotated[
+        str, typer.Option(help="Where the provider reaches our door.")
+    ] = "https://sms.example.com",
+) -> None:
+    """Print the address a provider is to push reports and texts to. Keep it secret: not every provider signs."""
+    from hongyan.control import upstreams
+    from hongyan.doors import upstream
+
+    if "/" in name:
+        raise typer.BadParameter("a name with / fits into no address", param_hint="name")
+
+    async def step(tx: "db.Tx", desk: Desk) -> str:
+        return upstream.path_of(desk.vault, await upstreams.find(tx, name), name)
+
+    typer.echo(base.rstrip("/") + frame.look(step))
+
+
+@channels.command("watch")
+def watch_channel(
+    name: Channel,
+    seconds: Annotated[float, typer.Option(min=1, max=3_600, help="How long to look.")] = 60.0,
+) -> None:
+    """Show what a channel's sessions say and hear, live; numbers and texts are masked."""
+    from hongyan.control import upstreams
+    from hongyan.vocab.message import ChannelId
+    from hongyan.way import watch
+
+    def show(line: watch.Line) -> None:
+        if line.left_out:
+            typer.echo(f"… {line.left_out} more")
+        at = datetime.fromtimestamp(line.at_s).astimezone()
+        arrow = "→" if line.sent else "←"
+        typer.echo(
+            f"{at:%H:%M:%S}.{at.microsecond // 1000:03} gateway {line.gateway} session {line.session} {arrow} {line.text}"
+        )
+
+    async def deed(desk: Desk) -> None:
+        async with desk.database.transaction() as tx:
+            channel_id: ChannelId = await upstreams.find(tx, name)
+        await watch.look(desk.database, channel_id, seconds, show)
+
+    frame.at_desk(deed)
+
+
 @channels.command("remove")
 def remove(name: Channel, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Log out for good. Reports still due will not come; pause first and wait for them."""
@@ -158,8 +216,8 @@ def remove(name: Channel, yes: Annotated[bool, typer.Option("--yes", help="Do no
     frame.change(step)
 
 
-def _settings(file: Path | None, pairs: list[str]) -> dict[str, object]:
-    """Read settings from a JSON file, then key=value pairs over them."""
+def _settings(file: Path | None, pairs: Sequence[str] = (), texts: Collection[str] = ()) -> dict[str, object]:
+    """Read settings from a JSON file, then key=value pairs over them; `texts` are those that hold a text."""
     settings: dict[str, object] = {}
     if file is not None:
         try:
@@ -174,16 +232,21 @@ def _settings(file: Path | None, pairs: list[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"{pair!r}: say key=value")
-        settings[name] = _value(value)
+        settings[name] = _value(value, text=name in texts)
     return settings
 
 
-def _value(written: str) -> object:
+def _texts_of(kind: str) -> Collection[str]:
+    """Return which settings of a kind hold a text: account 900001 is one, though it looks like a number."""
+    return [name for name, each in _definition(kind)["properties"].items() if each.get("type") == "string"]
+
+
+def _value(written: str, *, text: bool) -> object:
     try:
         value: object = json.loads(written)
     except ValueError:
         return written
-    return value
+    return written if text and not isinstance(value, str) else value
 
 
 # ---- routes

@@ -20,6 +20,7 @@ from hongyan.commands import frame
 if TYPE_CHECKING:
     from hongyan import db
     from hongyan.channels.channel import Answer, Channel, ChannelState, Inbound, Report
+    from hongyan.egress import Egress
     from hongyan.settings import Settings
     from hongyan.vault import Vault
 
@@ -185,7 +186,7 @@ async def _contents(database: "db.Database", settings: "Settings", wait_s: float
     vault, finding = await _master_key(database, settings)
     findings = [finding]
     if vault is not None:
-        findings += await _channels(database, vault, wait_s)
+        findings += await _channels(database, vault, settings, wait_s)
     async with database.transaction() as tx:
         drift = await charge.drift(tx)
     findings += [
@@ -226,21 +227,29 @@ SELECT c.name, c.kind, c.sealed, c.paused,
 """
 
 
-async def _channels(database: "db.Database", vault: "Vault", wait_s: float) -> Sequence[Finding]:
+async def _channels(
+    database: "db.Database", vault: "Vault", settings: "Settings", wait_s: float
+) -> Sequence[Finding]:
     """Look at every channel.
 
     One that a gateway holds is left alone: many accounts allow no second session.
     """
+    from hongyan.egress import open_egress
+
     rows = await database.fetch(CHANNELS_SQL)
     if not rows:
         return [Finding("channels", True, "none yet: `hongyan channels add`")]
-    async with asyncio.TaskGroup() as tasks:
-        looks = [tasks.create_task(_channel(row, vault, wait_s)) for row in rows]
+    async with (
+        open_egress(settings, private=settings.channel_private_addresses) as way_out,
+        asyncio.TaskGroup() as tasks,
+    ):
+        looks = [tasks.create_task(_channel(row, vault, way_out, wait_s)) for row in rows]
     return [look.result() for look in looks]
 
 
-async def _channel(row: "db.Row", vault: "Vault", wait_s: float) -> Finding:
+async def _channel(row: "db.Row", vault: "Vault", way_out: "Egress", wait_s: float) -> Finding:
     from hongyan.channels import kinds
+    from hongyan.channels.posts import Posts
 
     what = f"channel {row['name']}"
     remarks = ("" if row["routed"] else ", no route leads here") + (", paused" if row["paused"] else "")
@@ -249,12 +258,32 @@ async def _channel(row: "db.Row", vault: "Vault", wait_s: float) -> Finding:
         channel = kinds.build(row["kind"], settings)
     except kinds.BadSettings as error:
         return Finding(what, False, f"{error}; `hongyan channels configure` mends it")
-    if row["held"]:
+    provider = channel if isinstance(channel, Posts) else None
+    if row["held"] and provider is None:
         return Finding(what, True, f"a running gateway is logged in{remarks}")
     if not wait_s:
         return Finding(what, True, f"{row['kind']}, settings build{remarks}")
+    if provider is not None:
+        reason = await _knock(provider.settings.url, way_out, wait_s)
+        words = "its host answers; only a message shows whether keys and filings are right"
+        return Finding(what, not reason, (reason or words) + remarks)
     reason = await _bind(channel, wait_s)
     return Finding(what, not reason, (reason or "its host lets us log in") + remarks)
+
+
+async def _knock(url: str, way_out: "Egress", wait_s: float) -> str:
+    """Ask a provider's host for its root, whatever it answers; returns why there is no answer, '' if there is.
+
+    The channel is not opened: some pull reports, and what is pulled is gone at the provider.
+    """
+    from yarl import URL
+
+    from hongyan.channels.recipes import PLACE
+    from hongyan.egress import Failed
+
+    root = URL(PLACE.sub("x", url)).origin()
+    answer = await way_out.request("GET", f"{root}/", timeout_s=wait_s)
+    return f"{root}: {answer.reason}" if isinstance(answer, Failed) else ""
 
 
 async def _bind(channel: "Channel", wait_s: float) -> str:

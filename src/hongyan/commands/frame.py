@@ -99,10 +99,14 @@ def progress(line: str) -> None:
 
 
 def show(every: Callable[["db.Tx"], Awaitable[Sequence[Any]]], *, as_json: bool, empty: str) -> None:
-    """Print every row (Structs of one class) as an aligned table, or as one JSON array."""
+    """Print what a room lists."""
+    show_rows(look(lambda tx, _: every(tx)), as_json=as_json, empty=empty)
+
+
+def show_rows(rows: Sequence[Any], *, as_json: bool, empty: str) -> None:
+    """Print rows (Structs of one class) as an aligned table, or as one JSON array."""
     import msgspec
 
-    rows = look(lambda tx, _: every(tx))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
     elif not rows:

@@ -7,6 +7,7 @@ uvicorn with the two hot routes taken at the socket (hot.py).
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -25,6 +26,8 @@ from hongyan.doors.door import ADMIT_WAIT_S, Door
 from hongyan.doors.exchange import Answer, Asked, answered
 from hongyan.doors.hot import SECURITY_HEADERS, HotProtocol, extra_headers
 from hongyan.doors.routes import ROUTES, Route
+from hongyan.doors.upstream import PATH as PUSH_PATH
+from hongyan.doors.upstream import Upstream
 from hongyan.vocab.errors import Code, Refusal
 
 VERSION: Final = "1"
@@ -34,8 +37,11 @@ METRICS_KIND: Final = "text/plain; version=0.0.4; charset=utf-8"
 Asking = Request[Any, Any, Any]
 
 
-def build(door: Door, metrics: Callable[[], bytes]) -> ASGIApp:
-    """Return the application: public API, document, page, /healthz, and /metrics for this machine."""
+def build(door: Door, metrics: Callable[[], bytes], upstream: Upstream | None = None) -> ASGIApp:
+    """Return the application: public API, document, page, /healthz, and /metrics for this machine.
+
+    `upstream` takes the pushes of HTTP providers; they are no part of the public API and its document.
+    """
     document = openapi.document(VERSION)
     besides = {
         "/openapi.json": _fixed(msgspec.json.encode(document), "application/json"),
@@ -45,6 +51,8 @@ def build(door: Door, metrics: Callable[[], bytes]) -> ASGIApp:
     }
     answers = [(route.method, route.path, _serve(door, route)) for route in ROUTES]
     answers += [("GET", path, handle) for path, handle in besides.items()]
+    if upstream is not None:
+        answers += [(method, PUSH_PATH, _push(upstream)) for method in ("GET", "POST")]
     methods: dict[str, list[str]] = {}
     for method, path, _ in answers:
         methods.setdefault(path, []).extend(_ALSO[method])
@@ -116,7 +124,8 @@ def _handler(methods: list[str], path: str, handle: Handle) -> HTTPRouteHandler:
     async def answer(request: Asking) -> Response[bytes]:
         return await handle(request)
 
-    return HTTPRouteHandler(path.replace("{id}", "{id:str}"), http_method=cast("Any", methods))(answer)
+    typed = re.sub(r"\{(\w+)\}", r"{\1:str}", path)
+    return HTTPRouteHandler(typed, http_method=cast("Any", methods))(answer)
 
 
 def _serve(door: Door, route: Route) -> Handle:
@@ -183,6 +192,17 @@ def _response(answer: Answer) -> Response[bytes]:
         media_type="application/json",
         headers=headers | {"x-request-id": answer.request_id},
     )
+
+
+def _push(upstream: Upstream) -> Handle:
+    async def handle(request: Asking) -> Response[bytes]:
+        body = await request.body() if request.method == "POST" else request.scope["query_string"]
+        channel, token = request.path_params["channel"], request.path_params["token"]
+        told = await upstream.push(channel, token, dict(request.headers), body)
+        headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+        return Response(told.body, status_code=told.status, media_type=told.content_type, headers=headers)
+
+    return handle
 
 
 def _fixed(body: bytes, kind: str, policy: str = "") -> Handle:
@@ -265,7 +285,7 @@ def _allowed(allowed: Mapping[str, str], path: str) -> str:
     for route, methods in allowed.items():
         known = route.split("/")
         if len(known) == len(segments) and all(
-            name in (segment, "{id}") for name, segment in zip(known, segments, strict=True)
+            name == segment or name.startswith("{") for name, segment in zip(known, segments, strict=True)
         ):
             return methods
     return ""

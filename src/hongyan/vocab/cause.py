@@ -29,7 +29,7 @@ class Cause(StrEnum):
     NETWORK = "network"  # gateways or switches failed between them
     PORTED = "ported"  # the number has moved to another operator
     EXPIRED = "expired"  # validity over at the upstream
-    REJECTED = "rejected"  # said no, without a usable reason
+    REJECTED = "rejected"  # an upstream, or the person who reviewed it, said no without a usable reason
     UNSUPPORTED = "unsupported"  # the upstream cannot do what was asked
     UNKNOWN = "unknown"  # a code that nobody has explained yet
     NO_REPORT = "no_report"  # none came within report_wait_s

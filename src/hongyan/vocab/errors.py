@@ -156,6 +156,13 @@ class Code(Enum):
         "有效期内没有允许的发送时段",
         "No allowed sending hours lie within the validity",
     )
+    CONTENT_INCOMPLETE = CodeRow(
+        "Content.Incomplete",
+        16006,
+        400,
+        "长短信的其余分段未到达",
+        "The other parts of the long text did not come",
+    )
     LIMIT_MINUTE = CodeRow(
         "Limit.Minute", 17001, 429, "该号码每分钟发送次数超限", "The number's limit per minute is reached"
     )

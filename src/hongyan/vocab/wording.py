@@ -3,7 +3,7 @@
 A body names variables as ${name} or {name}. Each variable has a kind (a closed list after what the
 mainland clouds demand of template variables) which says what it may look like; a URL is never allowed
 unless the kind says so, because links in variables are how phishing gets through review.
-Entry points: compile_body(), Compiled.render().
+Entry points: compile_body(), Compiled.render(), Compiled.read().
 """
 
 import re
@@ -96,6 +96,45 @@ class Compiled(msgspec.Struct, frozen=True):
         for name, literal in zip(self.names, self.literals[1:], strict=True):
             pieces += (texts[name], literal)
         return "".join(pieces)
+
+    def read(self, text: str) -> dict[str, str] | None:
+        """Return values that render() would make this text of, shortest first; None where there are none.
+
+        Lengths and patterns are kept, links are not looked for: render() refuses them by name.
+        """
+        if not text.startswith(self.literals[0]) or not text.endswith(self.literals[-1]):
+            return None
+        values: dict[str, str] = {}
+        if not self._read_from(text, 0, len(self.literals[0]), values, set()):
+            return None
+        return values
+
+    def _read_from(
+        self, text: str, place: int, at: int, values: dict[str, str], dead_ends: set[tuple[int, int]]
+    ) -> bool:
+        """Read the places from `place` on out of text[at:] into `values`. Each end is tried once: quadratic at worst."""
+        if place == len(self.names):
+            return at == len(text)
+        if (place, at) in dead_ends:
+            return False
+        name, literal = self.names[place], self.literals[place + 1]
+        kind, characters_max = self.rules[name]
+        is_last = place + 1 == len(self.names)
+        known = values.get(name)  # a variable that stands twice says the same twice
+        stop = max(at, len(text) - len(literal)) if is_last else at
+        while (stop := text.find(literal, stop)) >= 0 and stop - at <= characters_max:
+            value = text[at:stop]
+            fits = kind.pattern is None or kind.pattern.fullmatch(value) is not None
+            if fits and known in (None, value):
+                values[name] = value
+                if self._read_from(text, place + 1, stop + len(literal), values, dead_ends):
+                    return True
+            stop += 1
+        if known is None:
+            values.pop(name, None)
+        if len(self.rules) == len(self.names):  # else the same end may do with another value before it
+            dead_ends.add((place, at))
+        return False
 
     def _refuse_names(self, values: Mapping[str, Any]) -> None:
         missing = sorted(set(self.rules) - set(values))

@@ -33,7 +33,7 @@ from hongyan.way.measure import Counters
 from hongyan.way.portability import Portability
 from hongyan.way.snapshot import Keeper, Key, Limits
 
-__all__ = ["Accepted", "Acceptor", "Draft", "Idempotency", "Outcome"]
+__all__ = ["Accepted", "Acceptor", "Draft", "Idempotency", "Outcome", "SessionDraft"]
 
 log = structlog.get_logger()
 
@@ -45,7 +45,18 @@ FEW_ROWS = 8  # so few wait for company by the clock; more only while others com
 QUIET_TURNS = 2  # of the event loop without a new row: nobody else is coming just now
 MANY_ROWS = 40  # so many waiting are worth a second commit beside the first; fewer share the next one
 HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
+HELD_OWNER = -1  # of an outbox row that waits for a person
 EPOCH_S = 1_577_836_800  # 2020: hits are seconds since then, so that they and a hash fit 63 bits
+
+
+class SessionDraft(Draft, frozen=True):
+    """A message that came over a protocol session. `origin` is the door's own: what its reports go back to.
+
+    It is sealed with the text, comes back with every notice of the message, and nobody between reads it.
+    """
+
+    origin: bytes = b""
+    held: bool = False  # it waits until a person has decided; see way.hold
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -77,11 +88,13 @@ class _Row:
         "entry",
         "fkey",
         "handed",
+        "held",
         "hit",
         "id",
         "index",
         "key",
         "limits",
+        "origin",
         "params",
         "phone_index",
         "reference",
@@ -104,6 +117,9 @@ class _Row:
         self.cleared = cleared
         self.reference = draft.reference or None
         self.params = draft.params
+        self.origin, self.held = (
+            (draft.origin, draft.held) if isinstance(draft, SessionDraft) else (b"", False)
+        )
 
 
 class _Entry:
@@ -209,6 +225,31 @@ class Acceptor:
         async with asyncio.timeout(self._settings.accept_wait_s):
             return await answered
 
+    async def accept_once(
+        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]
+    ) -> Sequence[Outcome]:
+        """Accept drafts under ids chosen before; what is stored under them already is not stored again.
+
+        Nothing ends this wait: bound it by asyncio.timeout(), and ask again.
+        """
+        answered: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+
+        def done(outcomes: Sequence[Outcome]) -> None:
+            if not answered.done():
+                answered.set_result(outcomes)
+
+        entry = _Entry(key, len(drafts), None, done)
+        there = await self._database.fetch(STORED_SQL, key.tenant.id, [db.Uuid(i.bytes) for i in ids])
+        stored = {row["id"].int: row for row in there}
+        for index, message_id in enumerate(ids):
+            if message_id.int in stored:
+                row = stored[message_id.int]
+                entry.settle(index, Accepted(message_id, row["part_count"], row["price_micro"]))
+        rows = self._prepare(entry, key, drafts, ids)
+        if rows:
+            self._line_up(rows)
+        return await answered
+
     def _prepare(
         self, entry: _Entry, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId] = ()
     ) -> list[_Row]:
@@ -244,7 +285,8 @@ class Acceptor:
         cleared, tenant, vault = row.cleared, row.key.tenant, self._vault
         wording = cleared.wording
         row.phone_index = vault.phone_index(cleared.number.e164)
-        row.sealed = vault.seal(tenant.id, _pack((cleared.number.e164, wording.text, row.params)))
+        plain = (cleared.number.e164, wording.text, row.params)
+        row.sealed = vault.seal(tenant.id, _pack((*plain, row.origin) if row.origin else plain))
         row.limits = tenant.limits[wording.purpose]
         row.fkey = None
         row.hit = 0
@@ -264,11 +306,12 @@ class Acceptor:
             tenant.duplicate_s,
             wording.purpose,
             tenant.id,
+            row.held,
         )
         number = self._traces.get(known)
         if number is None:
             number = self._traces[known] = self._decisions.id_of(
-                guard.trace(row.cleared.rules, tenant, wording.purpose)
+                guard.trace(row.cleared.rules, tenant, wording.purpose, held=row.held)
             )
         return number
 
@@ -326,33 +369,12 @@ class Acceptor:
         if not first["mine"]:
             return [Refusal(Code.SYSTEM_BUSY, retry_after_s=REPEATABLE_BUSY_S)] * len(drafts)
         ids = ids_after(first["first_id"].int, len(drafts))
-        outcomes = await self._accept_with_ids(entry.key, drafts, ids)
+        outcomes = await self.accept_once(entry.key, drafts, ids)
         if not any(
             isinstance(o, Refusal) and o.code in (Code.SYSTEM_BUSY, Code.SYSTEM_ERROR) for o in outcomes
         ):
             await self._database.execute(ANSWER_SQL, entry.key.id, idempotency.key, _write_answer(outcomes))
         return outcomes
-
-    async def _accept_with_ids(
-        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]
-    ) -> Sequence[Outcome]:
-        answered: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-
-        def done(outcomes: Sequence[Outcome]) -> None:
-            if not answered.done():
-                answered.set_result(outcomes)
-
-        entry = _Entry(key, len(drafts), None, done)
-        there = await self._database.fetch(STORED_SQL, key.tenant.id, [db.Uuid(i.bytes) for i in ids])
-        stored = {row["id"].int: row for row in there}
-        for index, message_id in enumerate(ids):
-            if message_id.int in stored:
-                row = stored[message_id.int]
-                entry.settle(index, Accepted(message_id, row["part_count"], row["price_micro"]))
-        rows = self._prepare(entry, key, drafts, ids)
-        if rows:
-            self._line_up(rows)
-        return await answered
 
     # ---- commit
 
@@ -546,14 +568,15 @@ class Acceptor:
         now = clock.now()
         now_s = now.timestamp()
         owner_for = self._owner_for
+        sends_templates = self._keeper.current.sends_templates
         values: list[tuple[Any, ...]] = []
         for row in rows:
             cleared, tenant_id = row.cleared, row.key.tenant.id
             wording, place = cleared.wording, cleared.place
             due_s = cleared.due_at_s
-            owner = 0 if due_s else owner_for(wording.purpose.number)
+            owner = HELD_OWNER if row.held else 0 if due_s else owner_for(wording.purpose.number)
             row.handed = None
-            if owner:
+            if owner > 0:
                 row.handed = Handed(
                     id=row.id.bytes,
                     tenant_id=tenant_id,
@@ -569,6 +592,9 @@ class Acceptor:
                     resend=wording.resend,
                     sandbox=row.key.sandbox,
                     owner=owner,
+                    template_id=wording.template_id,
+                    signature_id=wording.signature.id,
+                    params=row.params if sends_templates else None,
                 )
             values.append(
                 (
@@ -739,6 +765,8 @@ ON CONFLICT DO NOTHING
 # One statement is one commit. `IN (SELECT …)` stands beside an OR or a NOT on purpose: such a sublink becomes a
 # hashed subplan, while a join of two CTEs of unknown size would be planned as a nested loop.
 # Frequency rows are locked in key order, so that two writers cannot wait for each other in a circle.
+# What is held waits in the outbox too, so that it ends as all else does: nobody's, and due never, until a person has
+# decided. An owner below 0 says so, because a column more in accept_row would stop the version that is running.
 ACCEPT_SQL: LiteralString = """
 WITH item AS MATERIALIZED (
     SELECT * FROM unnest($1::accept_row[]) WITH ORDINALITY AS i(
@@ -784,16 +812,19 @@ WITH item AS MATERIALIZED (
      WHERE NOT id IN (SELECT id FROM keyed) OR id IN (SELECT first_id FROM claimed)
 ), stored AS (
     INSERT INTO message (
-        tenant_id, id, app_id, purpose, part_count, pending, signature_id, template_id, price_micro, accepted_at, due_at,
-        expires_at, decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend)
-    SELECT tenant_id, id, app_id, purpose, part_count, part_count, signature_id, template_id, price_micro, $2,
+        tenant_id, id, app_id, status, purpose, part_count, pending, signature_id, template_id, price_micro, accepted_at,
+        due_at, expires_at, decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend)
+    SELECT tenant_id, id, app_id, CASE WHEN owner < 0 THEN 7 ELSE 0 END, purpose, part_count, part_count, signature_id,
+           template_id, price_micro, $2,
            CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END,
            CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END + validity_s * interval '1 second',
            decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend
       FROM passed
 ), queued AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at)
-    SELECT tenant_id, id, purpose, owner, CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END FROM passed
+    SELECT tenant_id, id, purpose, owner,
+           CASE WHEN owner < 0 THEN 'infinity' WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END
+      FROM passed
 ), priced AS MATERIALIZED (
     SELECT tenant_id, sum(price_micro)::bigint AS micro, count(*)::int AS messages FROM passed GROUP BY tenant_id
 ), paid AS (

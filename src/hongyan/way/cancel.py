@@ -1,12 +1,12 @@
 """Take a message back before it leaves.
 
 Writes: nothing itself; what is taken back ends through report.drop(). Entry point: take_back(). A message that nobody
-has in hand is dropped here, under the lock of its queue row; a gateway that has it is asked by NOTIFY, and only what
-it has dropped and stored counts.
+has in hand, or that is held, is dropped here, under the lock of its queue row; a gateway that has it is asked by
+NOTIFY, and only what it has dropped and stored counts.
 """
 
 import asyncio
-from typing import LiteralString
+from typing import Final, LiteralString
 from uuid import UUID
 
 from hongyan import db
@@ -44,9 +44,10 @@ async def _cancelled(database: db.Database, tenant_id: TenantId, message_id: UUI
             raise Refusal(Code.REQUEST_NOT_FOUND)
         if asked and row["status"] == Status.CANCELLED.number:
             return True
-        if row["status"] or row["left"]:
+        if row["status"] not in _OPEN or row["left"]:
             raise Refusal(Code.REQUEST_TOO_LATE)
-        if row["owner"] != 0:  # None: it was dropped while we looked; the next look sees how
+        # In nobody's hands, or held; None: it was dropped while we looked, and the next look sees how.
+        if row["owner"] is None or row["owner"] > 0:
             return False
         dropped = Dropped(
             tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
@@ -54,6 +55,8 @@ async def _cancelled(database: db.Database, tenant_id: TenantId, message_id: UUI
         await report.drop(tx, [dropped], 0, [])
         return True
 
+
+_OPEN: Final = (Status.ACCEPTED.number, Status.HELD.number)
 
 # What a dead gateway has left may have left already: a part, or all of a promotion; so has every first attempt.
 CANCEL_SQL: LiteralString = """

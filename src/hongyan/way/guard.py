@@ -313,10 +313,10 @@ def limit_reached(hits: Sequence[int], limits: Limits, same_s: int, hit: int, no
     return Refusal(Code.LIMIT_MINUTE, retry_after_s=1)  # it was free again when we looked
 
 
-def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose) -> Mapping[str, Any]:
+def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose, *, held: bool = False) -> Mapping[str, Any]:
     """Write down which rules a message passed, the same words for all that passed the same rules."""
     limits = tenant.limits[purpose]
-    return {
+    passed = {
         "passed": list(rules),
         "frequency": {
             "minute": limits.minute,
@@ -328,3 +328,4 @@ def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose) -> Mapping[str
         if purpose is Purpose.PROMOTIONAL
         else None,
     }
+    return passed | {"held": "it matches no template"} if held else passed

@@ -42,6 +42,9 @@ class Handed(msgspec.Struct, frozen=True, gc=False, array_like=True):
     attempt: int = 1
     avoid_channel: int = 0
     parts_gone: tuple[int, ...] = ()  # part indexes that an earlier life has sent already
+    template_id: int = 0
+    signature_id: int = 0
+    params: dict[str, str | int] | None = None  # only where a channel is there that takes templates
 
 
 _encode = msgspec.msgpack.encode

@@ -56,6 +56,7 @@ class Line:
         self.open_promotional = 0  # promotional parts submitted and not yet answered and stored
         self.reserved = 0  # parts whose leaving is being committed
         self.up = False
+        self.takes_templates = False  # it may want a template's code and values in place of a text
         self.takes_whole = False  # a long text is one submission there, with one report
         self.sessions = 0
         self.window_size = 0

@@ -264,7 +264,7 @@ def _parts(row: db.Row, attempts: Sequence[Attempt]) -> Sequence[Part]:
     for index in range(1, row["part_count"] + 1):
         attempt = last.get(index)
         if attempt is None:
-            parts.append(Part(index, status if status.final else Status.ACCEPTED, cause, ""))
+            parts.append(Part(index, status, cause, ""))
         elif waiting is not None and waiting > attempt.attempt:  # it failed, and waits for another channel
             parts.append(Part(index, Status.SUBMITTED, attempt.cause, attempt.upstream_code))
         else:

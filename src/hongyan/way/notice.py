@@ -1,6 +1,6 @@
 """What an app is told: one event a notice, batches of them as a body, and the MAC that proves it is ours.
 
-Writes nothing, asks nobody. Entry points: event_of(), body_of(), mac_of(). Surprising: numbers and texts are
+Writes nothing, asks nobody. Entry points: event_of(), origin_of(), body_of(), mac_of(). Surprising: numbers and texts are
 unsealed only here, at the last moment; what cannot be unsealed any more (erased) is told without them.
 """
 
@@ -84,9 +84,18 @@ class _Body(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
+class _Sealed(msgspec.Struct, array_like=True, frozen=True):
+    """What message.sealed holds. Only what is read is built."""
+
+    number: str
+    text: msgspec.Raw
+    params: msgspec.Raw
+    origin: bytes = b""
+
+
 _encode = msgspec.json.Encoder().encode
-# Only the number is needed of a message's (number, text, parameters): the rest is skipped, not built.
-_decode_message = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw]).decode
+
+_decode_message = msgspec.msgpack.Decoder(_Sealed).decode
 _decode_inbound = msgspec.msgpack.Decoder(tuple[str, str]).decode
 # The tenant's key was shredded, or the value is damaged (ValueError: too short for a nonce): one such notice
 # must not hold up a batch for ever.
@@ -126,9 +135,20 @@ def _number(vault: Vault, owed: Owed) -> str | None:
     if owed.sealed is None:
         return None
     try:
-        return _decode_message(vault.unseal(owed.tenant_id, owed.sealed))[0]
+        return _decode_message(vault.unseal(owed.tenant_id, owed.sealed)).number
     except _UNREADABLE:
         return None
+
+
+def origin_of(vault: Vault, owed: Owed) -> tuple[str, bytes] | None:
+    """Return the number of a message and the origin its door gave it (way.accept); None once erased."""
+    if owed.sealed is None:
+        return None
+    try:
+        sealed = _decode_message(vault.unseal(owed.tenant_id, owed.sealed))
+    except _UNREADABLE:
+        return None
+    return sealed.number, sealed.origin
 
 
 def _inbound(vault: Vault, owed: Owed) -> tuple[str, str] | tuple[None, None]:

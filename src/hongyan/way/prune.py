@@ -91,6 +91,7 @@ async def _perform(database: db.Database, settings: Settings, duty: Duty, number
 
 
 # Parts of one message are given up together, once the youngest is overdue, so that it becomes final once.
+# A text that was taken whole is one row whatever its parts: where no other row is open, all parts are given up.
 OVERDUE_SQL: LiteralString = """
 WITH late AS (
     SELECT DISTINCT s.message_id FROM submitted s
@@ -105,8 +106,11 @@ WITH late AS (
      WHERE s.channel_id = h.channel_id AND s.upstream_id = h.upstream_id
     RETURNING s.tenant_id, s.message_id, s.channel_id
 )
-SELECT tenant_id, message_id, count(*)::smallint AS parts, max(channel_id) AS channel_id
-  FROM given_up GROUP BY tenant_id, message_id
+SELECT g.tenant_id, g.message_id, count(*)::smallint AS rows, max(g.channel_id) AS channel_id,
+       CASE WHEN count(*) < (SELECT count(*) FROM submitted s WHERE s.message_id = g.message_id AND s.state < 2)
+              OR EXISTS (SELECT FROM outbox o WHERE o.tenant_id = g.tenant_id AND o.id = g.message_id)
+            THEN count(*) ELSE 32767 END::smallint AS parts
+  FROM given_up g GROUP BY g.tenant_id, g.message_id
 """
 
 
@@ -119,7 +123,7 @@ async def give_up_overdue(tx: db.Tx, settings: Settings, now: datetime) -> int:
 
 # Nothing stands behind these any more: no row says that they wait, or that an upstream has them.
 BACKSTOP_SQL: LiteralString = """
-SELECT m.tenant_id, m.id AS message_id, m.pending AS parts, m.channel_id
+SELECT m.tenant_id, m.id AS message_id, m.pending AS parts, m.pending AS rows, m.channel_id
   FROM message m
  WHERE m.id >= $1 AND m.id < $2 AND m.status = 0 AND m.expires_at < $3
    AND NOT EXISTS (SELECT FROM outbox o WHERE o.tenant_id = m.tenant_id AND o.id = m.id)
@@ -143,9 +147,11 @@ async def close_forgotten(tx: db.Tx, settings: Settings, now: datetime, *, day: 
 # the price back. An unknown message's cost is counted by FORGET_SQL, or with the correction.
 UNKNOWN_SQL: LiteralString = """
 WITH lost AS (
-    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::int[]) AS l(tenant_id, id, parts, channel_id)
+    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::int[], $7::smallint[])
+        AS l(tenant_id, id, parts, channel_id, rows)
 ), held AS MATERIALIZED (
-    SELECT m.tenant_id, m.id, least(l.parts, m.pending) AS parts, l.channel_id, m.price_micro - m.refund_micro AS paid_micro,
+    SELECT m.tenant_id, m.id, least(l.parts, m.pending) AS parts, least(l.rows, m.pending) AS rows, l.channel_id,
+           m.price_micro - m.refund_micro AS paid_micro,
            t.charge_on = 'delivery' AS on_delivery,
            (CASE WHEN m.pending > l.parts THEN 0 WHEN m.worst >= 3 THEN m.worst
                  WHEN m.lost + least(l.parts, m.pending) > 0 OR m.worst = 2 THEN 2 ELSE 1 END)::smallint AS final
@@ -155,7 +161,7 @@ WITH lost AS (
      WHERE m.status = 0 ORDER BY m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE message m
-       SET pending = m.pending - h.parts, lost = m.lost + h.parts, status = h.final,
+       SET pending = m.pending - h.parts, lost = m.lost + h.rows, status = h.final,
            cause = CASE WHEN h.final = 2 THEN $5 ELSE m.cause END,
            channel_id = CASE WHEN h.channel_id > 0 THEN h.channel_id ELSE m.channel_id END,
            refund_micro = m.refund_micro + CASE WHEN h.final > 1 AND h.on_delivery THEN h.paid_micro ELSE 0 END,
@@ -200,6 +206,7 @@ async def _settle_unknown(tx: db.Tx, rows: Sequence[db.Row]) -> None:
             [row["channel_id"] for row in rows],
             Cause.NO_REPORT.number,
             SHARD,
+            [row["rows"] for row in rows],
         )
 
 
@@ -270,6 +277,23 @@ def _expired(row: db.Row) -> Dropped:
     return Dropped(row["tenant_id"], row["id"].bytes, row["parts"], Status.EXPIRED, Cause.NOT_SENT, "")
 
 
+# What is held is in no gateway's hands, so there is nobody else to say so.
+HELD_TOO_LONG_SQL: LiteralString = """
+SELECT o.tenant_id, o.id, o.attempt, m.part_count AS parts
+  FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
+ WHERE o.owner < 0 AND m.expires_at <= $1
+ ORDER BY o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED
+"""
+
+
+async def expire_held(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """End messages whose validity passed before a person decided about them; refunded."""
+    rows = await tx.fetch(HELD_TOO_LONG_SQL, now, BATCH_MAX)
+    if rows:
+        await report.drop(tx, [_expired(row) for row in rows], SHARD, [])
+    return len(rows)
+
+
 # ---- gateways that are silent
 
 
@@ -278,7 +302,7 @@ WITH alive AS (
     SELECT id FROM gateway WHERE seen_at >= $1
 ), left_behind AS (
     SELECT tenant_id, id FROM outbox
-     WHERE owner <> 0 AND due_at < $1 AND NOT owner IN (SELECT id FROM alive)
+     WHERE owner > 0 AND due_at < $1 AND NOT owner IN (SELECT id FROM alive)
      ORDER BY tenant_id, id LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox o SET owner = 0 FROM left_behind l WHERE o.tenant_id = l.tenant_id AND o.id = l.id
@@ -454,6 +478,7 @@ DUTIES: Final = (
     Duty(make_partitions, 3_600, ROWS_MAX),
     Duty(release_left_behind, 5, ROWS_MAX),
     Duty(expire_waiting, 30, BATCH_MAX),
+    Duty(expire_held, 30, BATCH_MAX),
     Duty(give_up_overdue, 60, BATCH_MAX),
     Duty(forget_given_up, 600, BATCH_MAX),
     Duty(close_forgotten, 3_600, BATCH_MAX),

@@ -61,7 +61,7 @@ class Gone(NamedTuple):
 
 
 class Dropped(msgspec.Struct, frozen=True, gc=False):
-    """Parts of a message that will never leave: declined, refused at the claim, expired or cancelled."""
+    """Parts of a message that will never leave: declined, refused at the claim or by a person, expired or cancelled."""
 
     tenant_id: int
     message_id: bytes
@@ -71,7 +71,9 @@ class Dropped(msgspec.Struct, frozen=True, gc=False):
     code: str
     channel_id: int = 0
     slots: tuple[Any, ...] = ()
-    left: bool = False  # an earlier attempt did leave: nothing is refunded to who pays on submit
+    left: bool = (
+        False  # an earlier attempt did leave: its cause stays, and who pays on submit is refunded nothing
+    )
 
 
 class Maybe(msgspec.Struct, frozen=True, gc=False):
@@ -183,6 +185,11 @@ class Ticker:
     def paid(self, notice_ids: Sequence[int]) -> None:
         self._paid.extend(notice_ids)
         self._wake.set()
+
+    @property
+    def reports_waiting(self) -> int:
+        """How many reports are not stored yet, but for those of the tick in hand."""
+        return len(self._reports) + len(self._stray)
 
     @property
     def idle(self) -> bool:
@@ -749,7 +756,9 @@ WITH dropped AS (
      ORDER BY m.tenant_id, m.id FOR UPDATE OF m
 ), moved AS (
     UPDATE message m
-       SET pending = m.pending - n.parts, worst = greatest(m.worst, n.status), cause = n.cause, code = n.code,
+       SET pending = m.pending - n.parts, worst = greatest(m.worst, n.status),
+           cause = CASE WHEN n.has_left THEN m.cause ELSE n.cause END,
+           code = CASE WHEN n.has_left THEN m.code ELSE n.code END,
            status = n.final, refund_micro = m.refund_micro + n.refund_micro, done_at = now(),
            channel_id = CASE WHEN n.channel_id > 0 THEN n.channel_id ELSE m.channel_id END
       FROM (
@@ -766,7 +775,7 @@ WITH dropped AS (
                WHEN greatest(old.worst, d.status) >= 3 THEN greatest(old.worst, d.status)
                WHEN old.lost > 0 OR old.worst = 2 THEN 2 ELSE 1 END)::smallint AS final) f
       ) n
-     WHERE m.tenant_id = n.tenant_id AND m.id = n.id AND m.status = 0
+     WHERE m.tenant_id = n.tenant_id AND m.id = n.id AND m.status IN (0, 7)
     RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
               m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
               m.sealed, n.refund_micro AS refunded

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from hongyan import db
+from hongyan.channels import kinds
 from hongyan.vault import Secret, Vault
 from hongyan.vocab import wording
 from hongyan.vocab.message import PURPOSES, AppId, ChannelId, Purpose, TenantId
@@ -90,6 +91,23 @@ class Key(msgspec.Struct, frozen=True):
     rate_per_s: int
 
 
+class Login(msgspec.Struct, frozen=True):
+    """An account of a customer whose system logs in with a protocol, with all that is asked of it at the door."""
+
+    id: int
+    protocol: str  # smpp, cmpp, sgip, smgp
+    name: str
+    key: Key  # as whom its messages are accepted: the number is -id, the secret is the password
+    version: int
+    access_number: str
+    purpose: Purpose  # of free texts
+    hold: bool  # a person decides about each of those
+    sessions_max: int
+    window_size: int
+    deliver_to: str
+    settings: Mapping[str, str | int | bool]
+
+
 class ChannelRow(msgspec.Struct, frozen=True):
     """A channel as configured. `config` is the kind's own Config as a mapping, with its secrets."""
 
@@ -139,6 +157,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     signatures: Mapping[int, Signature]
     templates: Mapping[int, Template]
     has_number_overrides: bool
+    sends_templates: bool = (
+        False  # a channel is there that takes a template's code and values in place of a text
+    )
+    logins: Mapping[tuple[str, str], Login] = {}  # by protocol and name
+    login_apps: Mapping[AppId, Login] = {}  # the same by the app that is owed what becomes of their messages
     found_prices: dict[tuple[TenantId, str, str, Purpose], int | None] = {}  # what has been asked, answered
     found_routes: dict[tuple[TenantId, str, str, Purpose, bool], bool] = {}  # the same; see route.exists()
 
@@ -217,6 +240,10 @@ _TABLES: Mapping[str, LiteralString] = {
     "app_key": """SELECT k.id, k.key_id, k.sealed, a.tenant_id, k.app_id, k.allow_basic, k.free_text, k.sandbox,
                          k.addresses, k.rate_per_s
                     FROM app_key k JOIN app a ON a.id = k.app_id WHERE k.active ORDER BY k.id""",
+    "login": """SELECT l.id, l.protocol, l.name, l.app_id, a.tenant_id, l.sealed, l.version, l.access_number, l.free_text,
+                       l.hold, l.purpose, l.sandbox, l.sessions_max, l.window_size, l.rate_per_s, l.duplicate_s, l.addresses,
+                       l.deliver_to, l.settings
+                  FROM login l JOIN app a ON a.id = l.app_id WHERE l.active ORDER BY l.id""",
     "channel": """SELECT id, name, kind, sealed, paused, parts_per_s, sessions, access_number, report_parts, cost_micro
                     FROM channel WHERE active ORDER BY id""",
     "route_rule": """SELECT id, priority, channel_id, weight, tenant_id, country, operator, purpose
@@ -243,6 +270,7 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
         TenantId(row["id"]): _tenant(row, own_signatures[row["id"]], own_templates[row["id"]])
         for row in rows["tenant"]
     }
+    logins = [_login(row, tenants, vault) for row in rows["login"]]
     return Snapshot(
         version=version,
         tenants=tenants,
@@ -254,6 +282,9 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
             for r in rows["price"]
         },
         webhooks={AppId(row["app_id"]): _webhook(row, vault) for row in rows["webhook"]},
+        sends_templates=any(kinds.takes_templates(row["kind"]) for row in rows["channel"]),
+        logins={(login.protocol, login.name): login for login in logins},
+        login_apps={login.key.app_id: login for login in logins},
         hooked_apps=[row["app_id"] for row in rows["webhook"]],
         pay_on_delivery=[tenant.id for tenant in tenants.values() if tenant.charge_on_delivery],
         overrides=_overrides(rows["prefix_override"]),
@@ -325,6 +356,36 @@ def _key(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Key:
         sandbox=row["sandbox"],
         networks=tuple(ipaddress.ip_network(text) for text in row["addresses"]),
         rate_per_s=row["rate_per_s"],
+    )
+
+
+def _login(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Login:
+    tenant = tenants[TenantId(row["tenant_id"])]
+    key = Key(
+        id=-row["id"],
+        key_id=f"{row['protocol']}:{row['name']}",
+        secret=vault.unseal_secret(row["sealed"]),
+        tenant=msgspec.structs.replace(tenant, duplicate_s=row["duplicate_s"] or tenant.duplicate_s),
+        app_id=AppId(row["app_id"]),
+        allow_basic=False,
+        free_text=row["free_text"] or row["hold"],
+        sandbox=row["sandbox"],
+        networks=tuple(ipaddress.ip_network(text) for text in row["addresses"]),
+        rate_per_s=row["rate_per_s"],
+    )
+    return Login(
+        id=row["id"],
+        protocol=row["protocol"],
+        name=row["name"],
+        key=key,
+        version=row["version"],
+        access_number=row["access_number"],
+        purpose=PURPOSES[row["purpose"]],
+        hold=row["hold"],
+        sessions_max=row["sessions_max"],
+        window_size=row["window_size"],
+        deliver_to=row["deliver_to"],
+        settings=msgspec.json.decode(row["settings"]),
     )
 
 

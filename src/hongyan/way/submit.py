@@ -24,6 +24,7 @@ from hongyan.channels import kinds
 from hongyan.channels.channel import (
     Ack,
     Answer,
+    Channel,
     ChannelState,
     Declined,
     Inbound,
@@ -31,7 +32,9 @@ from hongyan.channels.channel import (
     Report,
     Throttled,
     Unreachable,
+    Wording,
 )
+from hongyan.egress import Egress
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab import phone, text
@@ -93,7 +96,7 @@ class Flight:
         self.decision = 0
         self.left_open = 0  # parts under way, without an answer
         self.total = 0  # parts put on the line
-        self.unfit = False  # some channel would cut it into more parts than were promised
+        self.unfit = ""  # why some channel could not carry it
         self.declined: list[Any] = []  # slots of declined parts
         self.why: Declined | None = None
 
@@ -160,13 +163,16 @@ class Gateway:
         counters: Counters,
         owe: Callable[[Sequence[Owed]], None],
         inbound: Callable[[ChannelId, Sequence[Inbound]], None],
+        egress: Egress | None = None,
     ) -> None:
+        """`egress` is the way out of channels to HTTP providers; without it they never submit."""
         self._database = database
         self._keeper = keeper
         self._vault = vault
         self._settings = settings
         self._counters = counters
         self._inbound = inbound
+        self._egress = egress
         self._number = settings.gateway
         self.ticker = Ticker(
             database, keeper, vault, settings, counters,
@@ -327,6 +333,10 @@ class Gateway:
             return True
         assert choice.channel_id is not None
         line = self._lines[choice.channel_id]
+        if line.takes_templates and handed.template_id and handed.params is None:
+            self._unqueue(stream, lane)
+            self._ask_rules(flight)  # it came before the channel; the row knows what it was made of
+            return True
         parcels = self._parcels(flight, line)
         if parcels is None:
             self._unqueue(stream, lane)
@@ -390,7 +400,7 @@ class Gateway:
         self._unqueue(stream, lane)
         if flight.unfit:
             left = flight.handed.attempt > 1
-            self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, "parts", left=left)
+            self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, flight.unfit, left=left)
             return True
         self._ask_rules(flight)  # the row knows how the first attempt ended
         return True
@@ -401,16 +411,27 @@ class Gateway:
         self._claim_wake.set()
 
     def _does_not_fit(self, flight: Flight, line: Line) -> None:
-        """This channel would cut the text into another number of parts than was promised and charged: not there."""
-        flight.unfit = True
+        """Route it anew without this channel."""
         stream = self._stream_for(flight, flight.stream.avoid | {line.row.id})
         stream.flights.append(flight)
 
     def _parcels(self, flight: Flight, line: Line) -> list[Parcel] | None:
+        """Make a message's parcels; None if the line cannot carry it.
+
+        That is where its wording is not filed there, or the text would be cut into another number of parts than was
+        promised and charged.
+        """
         handed = flight.handed
         counting = text.Counting.MAINLAND if handed.country == "CN" else text.Counting.INTERNATIONAL
+        wording = None
+        if line.takes_templates:
+            wording = self._wording(handed)
+            if not line.channel.takes(wording):
+                flight.unfit = "template"
+                return None
         parts = line.channel.cut(handed.text, counting)
         if len(parts) != handed.part_count and not (len(parts) == 1 and parts[0].mode is text.Split.PAYLOAD):
+            flight.unfit = "parts"
             return None
         sender = line.row.access_number + handed.extension
         validity_s = max(1, int(handed.expires_at_s - clock.now_s()))
@@ -419,10 +440,20 @@ class Gateway:
             self._reference = reference = (self._reference + 1) & 0xFFFF
         return [
             Parcel(flight, handed.number, sender, part.octets, part.encoding, part.index, part.total, reference,
-                   part.shift.locking << 8 | part.shift.single, validity_s)
+                   part.shift.locking << 8 | part.shift.single, validity_s, wording)
             for part in parts
             if part.index not in handed.parts_gone
         ]  # fmt: skip
+
+    def _wording(self, handed: Handed) -> Wording | None:
+        """Say what a text was made of; None for free text."""
+        snapshot = self._keeper.current
+        template = snapshot.templates.get(handed.template_id)
+        signature = snapshot.signatures.get(handed.signature_id)
+        if template is None or handed.params is None:
+            return None
+        values = {name: str(value) for name, value in handed.params.items()}
+        return Wording(template.code, signature.name if signature is not None else "", values)
 
     def _decision(self, stream: _Stream, choice: route.Choice, attempt: int) -> int:
         number = stream.decisions.get(choice)
@@ -748,13 +779,16 @@ class Gateway:
 
     async def _open(self, row: ChannelRow, sessions: int) -> None:
         try:
-            channel = kinds.build(row.kind, msgspec.json.decode(row.config.reveal()))
+            channel = kinds.build(row.kind, msgspec.json.decode(row.config.reveal()), self._egress)
         except kinds.BadSettings as error:
             log.error("channel.bad_config", channel=row.name, error=str(error))  # noqa: TRY400 - the words say it
             return
         line = Line(row, channel, self._settings.lane_reserve_percent)
         line.share(row.parts_per_s * sessions / max(1, row.sessions))
-        line.takes_whole = len(channel.cut(LONG_TEXT, text.Counting.MAINLAND)) == 1
+        line.takes_whole = (
+            channel.unit == "message" or len(channel.cut(LONG_TEXT, text.Counting.MAINLAND)) == 1
+        )
+        line.takes_templates = kinds.takes_templates(row.kind)
         self._lines[row.id] = line
         self._slots[row.id] = sessions
         channel.resize(sessions)
@@ -922,15 +956,18 @@ class Gateway:
         self._mine[handed.id] = Flight(handed, self._order)
 
     def _handed(self, row: db.Row) -> Handed:
-        number, words = "", ""
+        number, words, params = "", "", None
         if row["sealed"] is not None:
-            number, words, _ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
+            number, words, params, *_ = msgspec.msgpack.decode(
+                self._vault.unseal(row["tenant_id"], row["sealed"])
+            )
         return Handed(
             id=row["id"].bytes, tenant_id=row["tenant_id"], lane=row["lane"], number=number, text=words,
             extension=row["extension"], part_count=row["part_count"], country=row["country"], operator=row["operator"],
             expires_at_s=row["expires_at"].timestamp(), price_micro=row["price_micro"], resend=row["resend"],
             sandbox=row["sandbox"], owner=self._number, attempt=row["attempt"], avoid_channel=row["avoid_channel"],
-            parts_gone=tuple(row["parts_gone"] or ()),
+            parts_gone=tuple(row["parts_gone"] or ()), template_id=row["template_id"], signature_id=row["signature_id"],
+            params=params,
         )  # fmt: skip
 
     def _stop_reason(self, row: db.Row, snapshot: Snapshot, handed: Handed) -> Dropped | None:
@@ -1050,7 +1087,7 @@ class Gateway:
             line = self._lines.get(ChannelId(row["channel_id"]))
             if line is None or not line.up or row["sealed"] is None:
                 continue
-            number, _, _ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
+            number, *_ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
             sender = line.row.access_number + row["extension"]
             answer = await line.channel.ask(row["upstream_raw"] or row["upstream_id"], number, sender)
             if answer is not None and answer.final:
@@ -1071,6 +1108,11 @@ class Gateway:
         tenants = [int(tenant)] if int(tenant) else list(self._keeper.current.tenants)
         for tenant_id in tenants:
             self._stopped[bytes.fromhex(index), tenant_id] = clock.now_s()
+
+    def channel(self, channel_id: ChannelId) -> Channel | None:
+        """Return a channel that is open here."""
+        line = self._lines.get(channel_id)
+        return None if line is None else line.channel
 
     def hear_cancel(self, payload: str) -> None:
         """Hear that an app wants a message back: its id in hex. What has never been put on a line is dropped."""
@@ -1198,6 +1240,7 @@ SELECT tenant_id, id FROM outbox WHERE owner = $1 AND due_at < now() - make_inte
 LOAD_SQL: LiteralString = """
 SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel, o.leaving_at, m.sealed, m.extension,
        m.part_count, m.country, m.operator, m.expires_at, m.price_micro, m.resend, m.sandbox, m.cause, m.code, m.phone_index,
+       m.template_id, m.signature_id,
        (SELECT max(s.kind) FROM suppression s
          WHERE s.phone_index = m.phone_index AND s.tenant_id IN (0, m.tenant_id) AND (s.kind = 2 OR m.purpose = 2)) AS stopped,
        ARRAY(SELECT s.part_index FROM submitted s WHERE s.message_id = o.id AND s.attempt = o.attempt

@@ -117,6 +117,9 @@ class Limits:
     login_wait_s: float = 10.0  # from the connection, or the client's login, to the end of the login
     ack_wait_s: float = 60.0  # for a response; CMPP and SMGP say 60, SGIP 30
     heartbeat_s: float = 30.0  # of silence; NAT forgets a connection after some 4 minutes
+    heartbeat_wait_s: float | None = (
+        None  # from a heartbeat without a sign of life to the next; None: heartbeat_s
+    )
     heartbeat_misses_max: int = 3  # heartbeats without a sign of life; the next one due ends the session
     inactivity_s: float | None = None  # nothing but heartbeats either way; SGIP says 60, None is for ever
 
@@ -530,7 +533,10 @@ class Session:
         )
 
     def _next_beat_s(self) -> float:
-        return max(self._heard_s, self._beat_s) + self._limits.heartbeat_s
+        limits = self._limits
+        if self._misses and limits.heartbeat_wait_s is not None:
+            return self._beat_s + limits.heartbeat_wait_s
+        return max(self._heard_s, self._beat_s) + limits.heartbeat_s
 
     def _beat(self, heartbeat: Pdu, now_s: float, events: list[Event]) -> None:
         if self._misses >= self._limits.heartbeat_misses_max:

@@ -1,0 +1,1 @@
+"""What is said to customers who log in: one file a protocol."""

@@ -1,0 +1,52 @@
+"""A person looks at a channel's sessions from another process."""
+
+import asyncio
+
+from hongyan import db
+from hongyan.simulator import behaviour
+from hongyan.simulator.server import Simulator
+from hongyan.way import watch
+from hongyan.way.watch import Line, Watcher
+from plane import plane
+
+
+async def test_what_passes_is_shown_masked_while_somebody_looks_and_kept_no_longer(database: str) -> None:
+    async with (
+        Simulator(behaviour.parse("report_delay_s=0.01")) as operator,
+        plane(database, operator) as way,
+    ):
+        await way.up()
+        channel_id = way.laid.channels[0]
+        watcher = Watcher(way.database, 1, way.gateway.channel)
+        listener = db.Listener(way.database, {watch.TOPIC: watcher.hear})
+        seen: list[Line] = []
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(watcher.run()), tasks.create_task(listener.run())]
+            looking = tasks.create_task(watch.look(way.database, channel_id, 3.0, seen.append))
+            await way.holds(lambda: watcher._watched)
+            await way.final(await way.send("13800138000"))
+            await looking
+            await way.holds(lambda: not watcher._watched)
+            for task in running:
+                task.cancel()
+        shown = "\n".join(line.text for line in seen)
+        for name in ("SubmitSm", "SubmitSmResp", "DeliverSm", "DeliverSmResp"):
+            assert name in shown
+        assert "13800138000" not in shown
+        assert "快递" not in shown
+        channel = way.gateway.channel(channel_id)
+        assert channel is not None
+        assert channel.trace() == []  # type: ignore[attr-defined]  # it can be traced
+
+
+async def test_a_channel_that_is_not_here_or_has_no_sessions_is_nobodys_to_show(database: str) -> None:
+    async with Simulator() as operator, plane(database, operator) as way:
+        watcher = Watcher(way.database, 1, lambda _: None)
+        watcher.hear("")
+        watcher.hear("no JSON")
+        watcher.hear('{"channel_id": 1, "seconds": 1, "reply": "r"}')
+        task = asyncio.create_task(watcher.run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert watcher._watched == {}
+        task.cancel()
