@@ -30,6 +30,7 @@ from plane import QUICK, Plane, add_tenant, awake, books_balance, install, plane
 
 SHOWN_ELSEWHERE: Final = {
     "pain 4": "way/test_notify.py::test_all_of_2000_notices_arrive_when_the_endpoint_fails_half_of_the_time",
+    "pain 5": "doors/test_protocols.py::test_receipts_wait_while_the_customer_is_away",
     "pain 6": "channels/test_smpp_words.py::test_pain_6_every_state_word_makes_a_report",
     "pain 7": "channels/test_sessions.py::test_pain_7_a_throttled_parcel_asks_for_its_report_again",
     "pain 9": "channels/test_sessions.py::test_gotcha_26_throttling_pauses_the_channel_and_keeps_the_order",
@@ -39,6 +40,8 @@ SHOWN_ELSEWHERE: Final = {
     "pain 19": "channels/test_smpp_words.py::test_pain_19_shift_tables_are_announced_even_in_a_single_part",
     "pain 20": "channels/test_sessions.py::test_pain_20_unknown_statuses_tags_and_pdus_do_not_kill_the_link",
     "pain 25": "way/test_optout.py::test_a_stop_in_any_wording_is_a_stop",
+    "opening 5": "doors/test_mainland.py::"
+    "test_a_submit_travels_to_a_handset_and_its_report_comes_back_under_its_id",
     "opening 6": "channels/test_sessions.py::"
     "test_gotcha_26_the_pause_doubles_while_throttling_goes_on_and_shrinks_with_quiet_time",
     "opening 7": "way/test_route.py::test_a_failing_channel_gets_a_probe_now_and_then_and_comes_back_by_it",
@@ -47,10 +50,8 @@ SHOWN_ELSEWHERE: Final = {
     "opening 15": "simulator/test_server.py::test_every_handwriting_is_read_as_the_same_report",
 }
 LATER: Final = {
-    "pain 5": "programs cannot log in to us by SMPP yet; to webhooks and pulls a reconnect makes no difference",
     "pain 10": "speed is measured beside Kannel in bench/, because tests never assert times",
     "pain 24": "the console, export and import come with the control plane; every command works without them",
-    "opening 5": "CMPP, SGIP and SMGP, and the server side of all of them, come with their own rooms",
     "opening 8": "sending a code again by another road belongs to the verification codes",
     "opening 14": "versions, dry runs and roll-back of the configuration come with the control plane",
 }

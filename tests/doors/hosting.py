@@ -43,6 +43,16 @@ async def log_in_as(way: Plane, protocol: str, name: str, **terms: Any) -> None:
     await way.keeper.load()
 
 
+async def _announce(way: Plane, telling: Telling) -> None:
+    """Wake the telling when the gateway owes something, as NOTIFY does between processes."""
+    owed = 0
+    while True:
+        if len(way.owed) > owed:
+            owed = len(way.owed)
+            telling.wake()
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def hosted(
     way: Plane, *protocols: str, settings: Settings | None = None, **knobs: Any
@@ -53,7 +63,7 @@ async def hosted(
     telling = Telling(way.database, way.vault, host)
     ports = {name: await host.serve(name, host="127.0.0.1", port=0) for name in protocols}
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(host.run()), tasks.create_task(telling.run())]
+        running = [tasks.create_task(one) for one in (host.run(), telling.run(), _announce(way, telling))]
         one = Hosted(host, telling, ports, running)
         try:
             yield one

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+FAREWELL_S: Final = 0.5  # from a refusal to the end of the connection
 REMEMBERED_MAX: Final = 1_024  # answers of a session, for requests that come again
 _ASK_AGAIN: Final = frozenset({Code.SYSTEM_BUSY, Code.SYSTEM_ERROR, Code.REQUEST_RATE_LIMITED})
 
@@ -85,7 +86,9 @@ class Visit(Link):
         if self._machine.state is wire.State.LOGGING_IN:
             account = self._host.keeper.current.logins.get((self.protocol, self.tongue.account(login)))
             self._machine.refuse(self.tongue.turn_away(login, fault, account))
-        self._close()
+        self.flush()
+        # Some clients look at the end of the connection before they have looked at what was said.
+        asyncio.get_running_loop().call_later(FAREWELL_S, self._close)
 
     # what the machine says
 

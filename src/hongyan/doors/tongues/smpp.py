@@ -37,6 +37,7 @@ from hongyan.wire.session import Dialect
 from hongyan.wire.smpp import TLVS, CommandStatus, MessageState
 
 SYSTEM_ID: Final = "hongyan"
+SIGNED_MAX: Final = 2**63 - 1  # Kannel, told that ids are numbers, reads them as signed ones of 64 bits
 
 _STATUSES: Final[Mapping[Code, CommandStatus]] = {
     Code.SYSTEM_BUSY: CommandStatus.MSGQFUL,
@@ -197,7 +198,7 @@ class Words:
         # A submit_multi has one message_id, which its receipts share [P34 4.5.2].
         if self._short_ids:
             return [smpp.message_id_33(next(self._short)).encode()] * count
-        return [b"%d" % self._numbers.make()] * count
+        return [b"%d" % (self._numbers.make() & SIGNED_MAX)] * count
 
     def taken(
         self, pdu: fields.Pdu, ids: Sequence[bytes], refused: Sequence[tuple[str, Refusal]]
