@@ -75,7 +75,7 @@ def _destinations(octets: int) -> Listed:
             raise LocalProtocolError(f"{len(numbers)} destinations; the most is {DESTINATIONS_MAX}")
         return bytes((len(numbers),)) + b"".join([_write_text(number, octets) for number in numbers])
 
-    return Listed(read, write)
+    return Listed(f"u1, then text {octets} each", read, write)
 
 
 def _read_reserve(frame: bytes, at: int) -> tuple[bytes, int]:
@@ -115,11 +115,11 @@ Content = Annotated[bytes, Counted(1, 160)]
 Numbers21 = Annotated[tuple[str, ...], _destinations(21)]
 Numbers32 = Annotated[tuple[str, ...], _destinations(32)]
 # The two that may be missing at the end of what peers send.
-Reserve = Annotated[bytes, Listed(_read_reserve, _write_reserve)]
-LinkId = Annotated[str, Listed(_read_link_id, _write_link_id)]
+Reserve = Annotated[bytes, Listed("octets 8 or nothing", _read_reserve, _write_reserve)]
+LinkId = Annotated[str, Listed("text 20 or nothing", _read_link_id, _write_link_id)]
 # Fields of 3.0 that take no room in 2.x.
-NoNumber = Annotated[int, Listed(lambda _, at: (0, at), _write_absent)]
-NoText = Annotated[str, Listed(lambda _, at: ("", at), _write_absent)]
+NoNumber = Annotated[int, Listed("", lambda _, at: (0, at), _write_absent)]
+NoText = Annotated[str, Listed("", lambda _, at: ("", at), _write_absent)]
 
 
 # ── results ──────────────────────────────────────────────────────────────────────────────────────────

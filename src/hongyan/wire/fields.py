@@ -106,9 +106,11 @@ class Counted:
 class Listed:
     """A repeated or variant part that reads and writes itself.
 
-    read(frame, at) returns the value and the place behind it; write(value) returns its octets.
+    layout says for a reader what stands there, "" where nothing does; read(frame, at) returns the value and the place behind
+    it; write(value) returns its octets.
     """
 
+    layout: str
     read: Callable[[bytes, int], tuple[Any, int]]
     write: Callable[[Any], bytes]
 
@@ -144,7 +146,7 @@ def compile_pdu(pdu_class: type[P], header_octets: int) -> Codec[P]:
     RemoteProtocolError; the writer returns the body alone and raises LocalProtocolError.
     """
     hints = get_type_hints(pdu_class, include_extras=True)
-    rows = [(name, _kind(hints[name])) for name in pdu_class.__struct_fields__]
+    rows = [(name, kind_of(hints[name])) for name in pdu_class.__struct_fields__]
     table = [(name, kind) for name, kind in rows if kind is not None]
     header = [name for name, kind in rows if kind is None]
     names: dict[str, Any] = {
@@ -169,7 +171,8 @@ def _run(pdu_class: type[P], source: str, names: dict[str, Any]) -> Codec[P]:
     return Codec(names["read"], names["write"], source)
 
 
-def _kind(hint: object) -> Kind | None:
+def kind_of(hint: object) -> Kind | None:
+    """Return the kind that a field's annotation carries; None for a field of the header."""
     kinds = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Kind)]
     return kinds[0] if kinds else None
 
@@ -334,6 +337,10 @@ class TlvTable:
         """rows: tag, name, kind; None is raw octets of any length."""
         self._rows = {name: (tag, kind) for tag, name, kind in rows}
         self.names = {tag: name for tag, name, _ in rows}
+
+    def rows(self) -> Sequence[tuple[int, str, Integer | CString | Octets | Text | None]]:
+        """Return tag, name and kind of each parameter, in the order of the table."""
+        return [(tag, name, kind) for name, (tag, kind) in self._rows.items()]
 
     def tag(self, name: str) -> int:
         return self._rows[name][0]

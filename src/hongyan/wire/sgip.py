@@ -65,7 +65,7 @@ def _write_reserve(reserve: bytes) -> bytes:
     return reserve
 
 
-Reserve = Annotated[bytes, Listed(_read_reserve, _write_reserve)]
+Reserve = Annotated[bytes, Listed("octets 8 or nothing", _read_reserve, _write_reserve)]
 NO_RESERVE = bytes(8)
 
 
@@ -300,7 +300,7 @@ class Submit(Pdu, frozen=True, gc=False):
 
     sp_number: S21 = ""
     charge_number: S21 = ""  # see SP_PAYS
-    user_numbers: Annotated[tuple[str, ...], Listed(_read_users, _write_users)] = ()
+    user_numbers: Annotated[tuple[str, ...], Listed("u1, then text 21 each", _read_users, _write_users)] = ()
     corp_id: S5 = ""
     service_type: S10 = ""
     fee_type: U1 = (
@@ -417,7 +417,10 @@ def _write_hops(hops: tuple[Hop, ...]) -> bytes:
 
 
 class TraceResp(BodiedResponse, frozen=True, gc=False):
-    hops: Annotated[tuple[Hop, ...], Listed(_read_hops, _write_hops)] = ()
+    hops: Annotated[
+        tuple[Hop, ...],
+        Listed("u1, then u1, text 6, text 16, text 16, octets 8 each", _read_hops, _write_hops),
+    ] = ()
 
 
 PDUS: dict[int, type[Pdu]] = {

@@ -210,9 +210,11 @@ def _write_nothing(value: str) -> bytes:
     return b""
 
 
-Reserve = Annotated[bytes, Listed(_read_reserve, _write_reserve)]
-Destinations = Annotated[tuple[str, ...], Listed(_read_destinations, _write_destinations)]
-Absent = Annotated[str, Listed(_read_nothing, _write_nothing)]
+Reserve = Annotated[bytes, Listed("octets 8 or nothing", _read_reserve, _write_reserve)]
+Destinations = Annotated[
+    tuple[str, ...], Listed("u1, then text 21 each", _read_destinations, _write_destinations)
+]
+Absent = Annotated[str, Listed("", _read_nothing, _write_nothing)]
 # "At most 140" [G3]; where the document is silent, what the length can say.
 SubmitContent = Annotated[bytes, Counted(1, 140)]
 Content = Annotated[bytes, Counted(1, 255)]

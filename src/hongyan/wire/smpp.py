@@ -536,7 +536,14 @@ class SubmitMulti(Pdu, frozen=True, gc=False):
     source_addr_ton: U1 = 0
     source_addr_npi: U1 = 0
     source_addr: C21 = ""
-    dest_address: Annotated[tuple[Destination, ...], Listed(_read_destinations, _write_destinations)] = ()
+    dest_address: Annotated[
+        tuple[Destination, ...],
+        Listed(
+            "u1, then dest_flag u1 with ton u1, npi u1, cstring 21, or with cstring 21",
+            _read_destinations,
+            _write_destinations,
+        ),
+    ] = ()
     esm_class: U1 = 0
     protocol_id: U1 = 0
     priority_flag: U1 = 0
@@ -552,7 +559,14 @@ class SubmitMulti(Pdu, frozen=True, gc=False):
 
 class SubmitMultiResp(BodiedResponse, frozen=True, gc=False):
     message_id: C65 = ""
-    unsuccess_sme: Annotated[tuple[Unsuccessful, ...], Listed(_read_unsuccessful, _write_unsuccessful)] = ()
+    unsuccess_sme: Annotated[
+        tuple[Unsuccessful, ...],
+        Listed(
+            "u1, then ton u1, npi u1, cstring 21, error_status u4 each",
+            _read_unsuccessful,
+            _write_unsuccessful,
+        ),
+    ] = ()
     tlvs: Optional = ()
 
 
