@@ -445,6 +445,7 @@ class _Herald:
         self._owed: list[int] = []
         self._told = False
         self._wake = asyncio.Event()
+        self._giving = asyncio.Lock()
 
     def tell(self) -> None:
         """Let the doors know that somebody who logs in is owed something."""
@@ -470,14 +471,15 @@ class _Herald:
 
     async def give(self) -> None:
         """Give what is owed by now. Raises db.Unavailable; then it is still owed."""
-        owed = self._owed[:]
-        if owed:
-            await owing.give_back(self._database, sorted(owed))
-            await self._database.notify(OWED_TOPIC)
-            del self._owed[: len(owed)]
-        if self._told:
-            self._told = False
-            await self._database.notify(TOLD_TOPIC)
+        async with self._giving:  # the last one, at the end, may find one under way
+            owed = self._owed[:]
+            if owed:
+                await owing.give_back(self._database, sorted(owed))
+                await self._database.notify(OWED_TOPIC)
+                del self._owed[: len(owed)]
+            if self._told:
+                self._told = False  # what is told meanwhile needs another word
+                await self._database.notify(TOLD_TOPIC)
 
 
 GATEWAYS_SQL: LiteralString = """

@@ -616,6 +616,12 @@ def test_gotcha_11_an_id_is_unsigned_and_the_same_in_ack_and_report() -> None:
     assert report(status_report()).upstream_id == str(MSG_ID)
 
 
+def test_acks_without_an_id_are_flagged_and_not_taken_for_one_another() -> None:
+    spoken = tongue()
+    assert spoken.outcome(cmpp.SubmitResp2(1)) == Ack("", "0")
+    assert "Msg_Id" in spoken.remark
+
+
 # ── reports ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -631,6 +637,7 @@ def test_gotcha_11_an_id_is_unsigned_and_the_same_in_ack_and_report() -> None:
         ("ACCEPTD", Status.SUBMITTED, Cause.NONE, False),
         ("MK:0012", Status.UNDELIVERED, Cause.INVALID_NUMBER, True),
         ("mk:0012", Status.UNDELIVERED, Cause.INVALID_NUMBER, True),
+        ("MK:12", Status.UNDELIVERED, Cause.INVALID_NUMBER, True),  # some leave out the zeros
         ("MK:9999", Status.UNDELIVERED, Cause.UNREACHABLE, True),  # by the rule for MK
         ("MI:9999", Status.EXPIRED, Cause.EXPIRED, True),
         ("MC:9999", Status.UNKNOWN, Cause.UNKNOWN, True),  # nobody ever reported
@@ -716,6 +723,7 @@ def test_gotcha_33_parts_may_differ_in_msg_fmt_and_each_is_read_by_its_own(
         ("008613800138000", "+8613800138000"),
         ("85291234567", "+85291234567"),
         ("138****8000", "138****8000"),
+        ("10086", "10086"),  # a service of the operator
     ],
 )
 @pytest.mark.parametrize("form", ["national", "digits"])

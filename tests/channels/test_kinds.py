@@ -1,6 +1,9 @@
 """Laws of channels/kinds.py: settings are refused in clear words, described as a schema, and never print secrets."""
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -32,6 +35,13 @@ SESSIONS: dict[str, dict[str, object]] = {
     "smgp": {"hosts": ["smgw.example"], "client_id": "01000001", "secret": "s3cret"},
     "smpp": {**SMPP},
 }
+
+
+@pytest.mark.parametrize("kind", SESSIONS)
+def test_every_setting_of_a_kind_with_sessions_is_read_somewhere(kind: str) -> None:
+    sources = "\n".join(path.read_text() for path in Path(kinds.__file__).parent.glob("*.py"))
+    names = [field.name for field in dataclasses.fields(kinds.KINDS[kind].Config)]
+    assert [name for name in names if not re.search(rf"(config|settings|self)\.{name}\b", sources)] == []
 
 
 @pytest.mark.parametrize(

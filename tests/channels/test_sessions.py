@@ -370,6 +370,22 @@ async def test_sessions_are_leased_one_by_one() -> None:
         assert recorder.answers[0].outcome == Ack("1", "0001")
 
 
+async def test_a_session_that_is_to_go_hears_its_answers_though_reading_was_stopped() -> None:
+    async with Centre(hold) as centre, Opened(centre, unsettled_max=1, close_wait_s=10.0) as opened:
+        channel, recorder = opened.channel, opened.recorder
+        channel.submit([parcel()])
+        await centre.until(lambda: len(centre.submits) == 1)
+        for number in range(3):
+            centre.talk.say(receipt(f"{number}"))
+        await recorder.until(lambda: len(recorder.reports) == 3)
+        channel.resize(0)
+        centre.talk.ack(centre.submits[0], "1")
+        centre.talk.flush()
+        opened.store()
+        await recorder.until(lambda: len(recorder.answers) == 1)
+        assert recorder.answers[0].outcome == Ack("1", "1")
+
+
 async def test_sessions_leased_before_opening_stand_above_the_configured_number() -> None:
     recorder = Recorder()
     async with Centre() as centre:

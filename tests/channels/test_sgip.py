@@ -233,6 +233,19 @@ async def test_gotcha_28_what_is_not_answered_in_time_is_unsure_and_never_sent_a
         assert (len(smg.requests), len(up.recorder.answers)) == (1, 1)
 
 
+async def test_an_smg_that_has_gone_without_a_word_is_noticed_by_what_it_leaves_unanswered() -> None:
+    async with Smg() as smg, opened(smg, ack_wait_s=0.02) as up:  # half-open, and there is no heartbeat
+        smg.deaf = True
+        up.channel.submit(texts_of(3))
+        answers = await up.answers(3)
+        assert all(isinstance(answer.outcome, Unsure) for answer in answers)
+        smg.deaf = False
+        await smg.until(lambda: len(smg.logins) == 2)
+        await up.recorder.until(lambda: up.channel.state().link is Link.UP)
+        up.channel.submit(texts_of(1))
+        assert isinstance((await up.answers(4))[3].outcome, Ack)
+
+
 async def test_gotcha_18_octets_behind_an_unbind_resp_do_not_keep_us() -> None:
     plain = sgip.dialect(10_101, 1)
 
@@ -297,6 +310,15 @@ async def test_parts_for_a_session_that_cannot_wake_are_unreachable_and_the_link
         assert str(smg.port) in up.channel.state().reason
 
 
+async def test_a_session_wakes_at_the_host_it_fell_asleep_at() -> None:
+    async with Smg() as smg:
+        hosts = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{smg.port}"]  # nobody is at the first
+        async with opened(smg, hosts=hosts, **BRIEF) as up:
+            await smg.until(lambda: smg.talk.over)
+            up.channel.submit(texts_of(2))
+            assert all(isinstance(answer.outcome, Ack) for answer in await up.answers(2))
+
+
 async def test_parts_held_when_the_channel_closes_are_unreachable() -> None:
     async with Smg() as smg, opened(smg, **BRIEF) as up:
         await smg.until(lambda: smg.talk.over)
@@ -304,6 +326,18 @@ async def test_parts_held_when_the_channel_closes_are_unreachable() -> None:
         await up.channel.close()
         answers = await up.answers(2)
         assert all(isinstance(answer.outcome, Unreachable) for answer in answers)
+
+
+async def test_parts_of_a_session_that_is_to_go_while_it_wakes_are_unreachable_once() -> None:
+    async with Smg() as smg, opened(smg, **BRIEF) as up:
+        await smg.until(lambda: smg.talk.over)
+        up.channel.submit(texts_of(2))
+        up.channel.resize(0)
+        up.channel.resize(1)
+        await up.recorder.until(lambda: len(smg.logins) == 2 and up.channel.state().sessions_up == 1)
+        up.channel.submit(texts_of(1))
+        outcomes = [type(answer.outcome) for answer in await up.answers(3)]
+        assert outcomes == [Unreachable, Unreachable, Ack]
 
 
 async def test_a_session_that_is_kept_open_does_not_log_out() -> None:
@@ -414,6 +448,18 @@ async def test_too_many_connections_at_our_address_are_turned_away() -> None:
         await smg.until(lambda: one_more.over)
         assert not one_more.ready
         assert sum(talk.ready for talk in smg.talks) == CALLERS_MAX + 1  # and our own
+
+
+async def test_strangers_at_our_address_do_not_keep_the_smg_out() -> None:
+    port = free_port()
+    async with Smg() as smg, opened(smg, **listening(port)):
+        strangers = [Watcher() for _ in range(CALLERS_MAX)]
+        for stranger in strangers:
+            await reach(lambda stranger=stranger: stranger, port)  # type: ignore[misc]
+        theirs = await smg.call(port, SMG_BIND)
+        assert theirs.ready
+        await strangers[0].until(lambda: strangers[0].over)
+        assert sum(stranger.over for stranger in strangers) == 1
 
 
 async def test_requests_in_one_segment_with_the_login_are_heard() -> None:

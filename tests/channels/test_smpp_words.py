@@ -193,6 +193,11 @@ def test_an_account_may_overrule_what_follows_from_a_status() -> None:
     )
 
 
+def test_an_account_may_say_that_a_code_means_delivered() -> None:
+    told = report(receipt("1", "UNDELIV", "006"), causes={"UNDELIV/006": "none"})
+    assert (told.status, told.cause) == (Status.DELIVERED, Cause.NONE)
+
+
 def test_gotcha_20_an_error_response_with_a_body_is_an_error_too() -> None:
     with_body = smpp.SubmitSmResp(1, CommandStatus.THROTTLED, message_id="7")
     assert isinstance(tongue().outcome(with_body), Throttled)

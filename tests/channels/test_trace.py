@@ -84,6 +84,25 @@ async def test_tracing_may_begin_and_end_while_the_session_runs() -> None:
         assert centre.talk.machine.state.value == "ready"
 
 
+async def test_what_is_always_kept_is_kept_when_a_live_look_ends() -> None:
+    async with Centre() as centre, Opened(centre, trace_pdus=2) as opened:
+        opened.channel.tracing(10)
+        opened.channel.tracing(0)
+        opened.channel.submit([parcel()])
+        await opened.recorder.until(lambda: len(opened.recorder.answers) == 1)
+        assert [line.split()[1] for line in lines(opened.channel)] == ["SubmitSm", "SubmitSmResp"]
+
+
+async def test_what_is_traced_is_counted_anew_when_tracing_begins_anew() -> None:
+    async with Centre() as centre, Opened(centre) as opened:
+        for round_ in (1, 2):
+            opened.channel.tracing(10)
+            opened.channel.submit([parcel()])
+            await opened.recorder.until(lambda count=round_: len(opened.recorder.answers) == count)  # type: ignore[misc]
+            assert [one.number for one in opened.channel.trace()] == [1, 2]
+            opened.channel.tracing(0)
+
+
 async def test_tracing_goes_on_over_a_reconnect_which_counts_as_another_session() -> None:
     async with Centre() as centre, Opened(centre, trace_pdus=100) as opened:
         centre.talk.transport.abort()
@@ -134,6 +153,11 @@ async def test_sessions_of_one_account_are_told_apart() -> None:
             "Submit2 #2 dest_terminal_id=[138****8000 ****4567] msg_content=<2 octets>",
         ),
         (
+            smpp.SubmitMulti(3, dest_address=(smpp.Address(1, 1, "4915112345"),)),
+            SmppTongue.lens,
+            "SubmitMulti #3 dest_address=[(ton=1 npi=1 addr=49****2345)]",
+        ),
+        (
             cmpp.connect("900001", "888888", MIDNIGHT),
             CmppTongue.lens,
             "Connect #0 source_addr='900001' authenticator_source=<16 octets> timestamp=1125000000",
@@ -142,3 +166,8 @@ async def test_sessions_of_one_account_are_told_apart() -> None:
 )
 def test_a_pdu_is_one_line_of_what_it_says(pdu: Any, lens: trace.Lens, shown: str) -> None:
     assert trace.shown(pdu, lens) == shown
+
+
+def test_a_line_is_no_longer_than_a_notify_carries_whatever_a_peer_sends() -> None:
+    many = smpp.DeliverSm(1, tlvs=((0x1400, b""),) * 5_000)
+    assert len(trace.shown(many, SmppTongue.lens)) <= trace.LINE_CHARACTERS_MAX

@@ -349,3 +349,19 @@ async def test_every_submit_answered_before_the_door_died_is_delivered_once(data
             receipts = await heir.receipts(len(rows) - len(esme.of(smpp.DeliverSm)))
             told = {receipt.message_id for receipt in receipts} | {r.message_id for r in esme._receipts()}
             assert answered <= told
+
+
+async def test_a_door_that_stops_or_starts_again_counts_no_sessions_it_does_not_have(database: str) -> None:
+    async with town(database, sessions_max=1) as (way, door, _):
+        async with hosted(way, "smpp", settings=replace(QUICK, door=2)) as other:
+            esme = await Esme.bound(other.ports["smpp"], BIND)
+            await other.die()  # what it held stands there still
+            await esme.close()
+        async with (
+            hosted(way, "smpp", settings=replace(QUICK, door=2)) as again,
+            await Esme.bound(again.ports["smpp"], BIND) as esme,
+        ):
+            esme.submit(submit())
+            assert (await esme.acks())[0].command_status == 0
+        async with await Esme.bound(door.ports["smpp"], BIND):  # at once: the other has said that it is gone
+            pass

@@ -445,6 +445,26 @@ async def test_an_operator_that_cannot_now_is_not_asked_without_pause(database: 
         await books_balance(one.database)
 
 
+async def test_one_message_that_is_always_refused_is_put_off_and_keeps_nobody_waiting(database: str) -> None:
+    """An operator answers "system error" for one number, and takes all others."""
+    poison = number(999)
+    async with (
+        operator("report_delay_s=0.01", f"{poison}: refuse_status=8") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        bad = await one.send(poison)
+        for start in range(0, 300, 10):
+            ids = [await one.send(number(n)) for n in range(start, start + 10)]
+            for message_id in ids:
+                assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await one.until("SELECT 1 FROM outbox WHERE owner = 0 AND due_at > now() AND id = $1", bad)
+        assert simulator.destination(poison).submits < 20
+        simulator.behave(behaviour.parse("report_delay_s=0.01"))
+        assert (await one.final(bad))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
 @pytest.mark.parametrize("words", ["refuse_status=8", "ack_loss_share=1 report_loss_share=1"])
 async def test_messages_that_come_back_together_leave_again_in_their_order(database: str, words: str) -> None:
     async with operator(words) as simulator, plane(database, simulator) as one:

@@ -39,6 +39,29 @@ async def test_what_passes_is_shown_masked_while_somebody_looks_and_kept_no_long
         assert channel.trace() == []  # type: ignore[attr-defined]  # it can be traced
 
 
+async def test_a_look_begins_with_what_is_always_kept_and_says_what_it_left_out(database: str) -> None:
+    async with Simulator() as operator, plane(database, operator, trace_pdus=4) as way:
+        await way.up()
+        await way.final(await way.send("13800138000"))
+        watcher = Watcher(way.database, 1, way.gateway.channel)
+        listener = db.Listener(way.database, {watch.TOPIC: watcher.hear})
+        seen: list[Line] = []
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(watcher.run()), tasks.create_task(listener.run())]
+            for _ in range(2):
+                await watch.look(way.database, way.laid.channels[0], 1.0, seen.append)
+                await way.holds(lambda: not watcher._watched)
+            for task in running:
+                task.cancel()
+        assert [line.text.split()[0] for line in seen] == 2 * [
+            "SubmitSm",
+            "SubmitSmResp",
+            "DeliverSm",
+            "DeliverSmResp",
+        ]
+        assert {line.left_out for line in seen} == {0}
+
+
 async def test_a_channel_that_is_not_here_or_has_no_sessions_is_nobodys_to_show(database: str) -> None:
     async with Simulator() as operator, plane(database, operator) as way:
         watcher = Watcher(way.database, 1, lambda _: None)

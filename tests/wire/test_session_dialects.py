@@ -25,6 +25,7 @@ from hongyan.wire.session import (
     Role,
     Session,
     State,
+    Unanswered,
 )
 
 from .strategies import chunked
@@ -268,6 +269,26 @@ def test_without_heartbeats_an_answer_is_still_waited_for_only_so_long() -> None
     assert session.next_deadline_s == 30.0
     assert [type(event).__name__ for event in session.tick(30.0)] == ["Unanswered"]
     assert session.next_deadline_s == inf
+
+
+def test_without_heartbeats_requests_that_meet_nothing_but_silence_end_the_session() -> None:
+    session = logged_in(MUTE, Role.CLIENT, Limits(ack_wait_s=30.0, heartbeat_misses_max=3))
+    for sent_s in range(4):
+        session.send(smpp.SubmitSm(), float(sent_s), sent_s)
+    assert [len(session.tick(at_s)) for at_s in (30.0, 31.0)] == [1, 1]
+    unanswered, closed = session.tick(32.0)
+    assert unanswered == Unanswered(4, 2)
+    assert closed == Closed(End.DEAD, "3 requests unanswered", ((5, 3),))
+
+
+def test_without_heartbeats_whoever_still_speaks_is_alive() -> None:
+    session = logged_in(MUTE, Role.CLIENT, Limits(ack_wait_s=30.0, heartbeat_misses_max=1))
+    number = session.send(smpp.SubmitSm(), 0.0, "a")
+    session.send(smpp.SubmitSm(), 1.0, "b")
+    session.receive(smpp.encode(smpp.SubmitSmResp(number)), 2.0)
+    assert session.tick(31.0) == [Unanswered(number + 1, "b")]
+    session.send(smpp.SubmitSm(), 31.0, "c")
+    assert session.tick(61.0)[-1] == Closed(End.DEAD, "1 requests unanswered")
 
 
 # ── bounds of the protocol ───────────────────────────────────────────────────────────────────────────

@@ -145,9 +145,12 @@ class Tongue:
             return Unsure(f"answered by {type(pdu).__name__}")
         if pdu.bare:
             return Unsure("answered without a body")
-        if pdu.result == Result.OK:
-            return Ack(str(pdu.msg_id), str(pdu.msg_id))
-        return self._codes.outcome(pdu.result)
+        if pdu.result != Result.OK:
+            return self._codes.outcome(pdu.result)
+        if not pdu.msg_id:
+            self.remark = "acks come without Msg_Id: their reports cannot be matched"
+            return Ack("", "0")
+        return Ack(str(pdu.msg_id), str(pdu.msg_id))
 
     # reports and inbound
 
@@ -168,17 +171,8 @@ class Tongue:
 
     def _inbound(self, deliver: cmpp.Deliver, slot: object, at_s: float) -> Inbound:
         part = texts.read_udh(deliver.msg_content, bool(deliver.tp_udhi))
-        return Inbound(
-            self._read_number(deliver.src_terminal_id),
-            deliver.dest_id.removeprefix("+"),
-            mainland.read_text(part.body, deliver.msg_fmt, part.shift),
-            at_s,
-            part.index,
-            part.total,
-            part.ref,
-            2 if part.width == 16 else 1,
-            slot,
-        )
+        number = self._read_number(deliver.src_terminal_id)
+        return mainland.inbound(part, number, deliver.dest_id, deliver.msg_fmt, at_s, slot)
 
 
 def name(result: int) -> str:

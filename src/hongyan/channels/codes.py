@@ -50,7 +50,7 @@ STATS: Mapping[str, tuple[Status, Cause]] = {
 }
 
 # Who failed and its number: MK:0012, CB:7 [CMPP 3.0 §8.4.5.1]. Whatever it means, nothing was delivered.
-_COMPONENT = re.compile(r"([A-Z]{2}):[0-9A-Z]{1,4}")
+_COMPONENT = re.compile(r"([A-Z]{2}):([0-9A-Z]{1,4})")
 
 
 class Told(NamedTuple):
@@ -135,7 +135,8 @@ def of_carrier(word: str) -> Told | None:
     component = _COMPONENT.fullmatch(key)
     row = causes.table().get(key)
     if row is None and component is not None:
-        row = causes.table().get(f"{component[1]}:XXXX")
+        row = causes.table().get(f"{component[1]}:{component[2]:0>4}")
+        row = row or causes.table().get(f"{component[1]}:XXXX")
     if row is None:
         unexplained = Told(Status.UNDELIVERED, Cause.UNKNOWN, word, final=True)
         return None if component is None else unexplained

@@ -1,7 +1,8 @@
 """What the protocols of the mainland's operators share: CMPP, SMGP and SGIP carry texts in the same ways.
 
 Entry points: MainlandSettings, which their Configs extend; cut(), how a text is cut and who signs it;
-FORMATS and read_text(), the number of an encoding (Msg_Fmt, MsgFormat, MessageCoding); write_udh(); china().
+FORMATS, read_text() and inbound(), the number of an encoding (Msg_Fmt, MsgFormat, MessageCoding); write_udh();
+write_validity(); china().
 
 Surprise: a gateway that signs by itself is sent texts without their 【signature】, but they are cut with it: the
 parts a handset gets, and an operator bills, are those of the signed text.
@@ -16,7 +17,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, structs
 
-from hongyan.channels.channel import Parcel
+from hongyan.channels.channel import Inbound, Parcel
 from hongyan.channels.numbers import NumberForm
 from hongyan.channels.session_config import CountryCode, HowNumbers, SessionSettings
 from hongyan.vocab import text as texts
@@ -203,6 +204,23 @@ def read_text(octets: bytes, message_format: int, shift: Shift = texts.PLAIN) ->
             return texts.decode(octets, Encoding.GBK)
         case encoding:
             return texts.decode(octets, encoding, shift=shift)
+
+
+def inbound(
+    part: texts.Udh, number: str, access_number: str, message_format: int, at_s: float, slot: object
+) -> Inbound:
+    """Return what a person texted; number as a reader() of numbers.py has read it, access_number as it came."""
+    return Inbound(
+        number,
+        access_number.removeprefix("+"),
+        read_text(part.body, message_format, part.shift),
+        at_s,
+        part.index,
+        part.total,
+        part.ref,
+        2 if part.width == 16 else 1,
+        slot,
+    )
 
 
 def _encoding(message_format: int) -> Encoding | None:

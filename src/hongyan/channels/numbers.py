@@ -47,8 +47,11 @@ def reader(country_code: str) -> Callable[[str], str]:
             return written
         if digits.startswith("00"):
             return "+" + digits[2:]
-        if country_code == CHINA and (known := _mainland(digits)):
-            return known
+        if country_code == CHINA:
+            if known := _mainland(digits):
+                return known
+            if len(digits) < NATIONAL_DIGITS_MIN:
+                return written  # 10086
         has_code = digits.startswith(country_code) and len(digits) - len(country_code) >= NATIONAL_DIGITS_MIN
         return "+" + digits if has_code or not country_code else f"+{country_code}{digits.lstrip('0')}"
 

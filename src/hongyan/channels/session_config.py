@@ -59,15 +59,6 @@ class SessionSettings:
         int, Meta(ge=0, le=64, description="sessions this process holds; resize() changes it")
     ] = 1
     window_size: WindowSize = 16
-    parts_per_s: Annotated[
-        float,
-        Meta(
-            gt=0, le=100_000, description="rate agreed with the upstream, in parts; the gateway paces by it"
-        ),
-    ] = 100.0
-    access_number: Annotated[
-        str, Meta(max_length=20, description="sender number the extension is appended to")
-    ] = ""
     number_form: HowNumbers = NumberForm.DIGITS
     country_code: CountryCode = ""
     connect_wait_s: Annotated[Seconds, Meta(description="until TCP and TLS stand")] = 10.0
@@ -79,7 +70,12 @@ class SessionSettings:
         Meta(ge=0, le=86_400, description="from one without an answer to the next; 0 = heartbeat_s"),
     ] = 0.0
     heartbeat_misses_max: Annotated[
-        int, Meta(ge=1, le=100, description="heartbeats in a row without a sign of life, then it is dead")
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="heartbeats (SGIP: submits) in a row without a sign of life, then it is dead",
+        ),
     ] = 3
     close_wait_s: Annotated[Seconds, Meta(description="for answers and stores still due when we close")] = (
         10.0

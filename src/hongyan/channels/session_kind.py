@@ -61,7 +61,7 @@ class SessionKind:
         await self._sessions.close()
 
     def tracing(self, last: int) -> None:
-        """Keep the last so many PDUs from now on, over reconnects; 0 keeps none and forgets."""
+        """Keep the last so many PDUs from now on, over reconnects; 0 keeps no more than trace_pdus."""
         self._sessions.trace.keep(last)
 
     def trace(self, after: int = 0) -> Sequence[Traced]:

@@ -37,7 +37,7 @@ from hongyan.wire import session as wire
 from hongyan.wire.fields import Pdu
 
 FAREWELL_WAIT_S = 1.0  # for the last octets of a session that is over to leave
-CALLERS_MAX = 64  # connections the upstream makes to us; further ones are closed at once
+CALLERS_MAX = 64  # connections the upstream makes to us
 
 
 class Sessions:
@@ -50,6 +50,7 @@ class Sessions:
         self.trace = trace.Trace(speech.lens, terms.trace_pdus)
         self.sink: Sink
         self._posts: list[Post] = []
+        self._going: list[Post] = []  # too many since resize(): they wait for their answers and log out
         self._callers: list[Post] = []  # connections the upstream has made to us
         self._wanted = count
         self._closed = False
@@ -73,9 +74,10 @@ class Sessions:
         """Hold `count` sessions from now (or open()) on; those too many log out after their answers."""
         self._wanted = count
         connections = count * len(self.terms.duties)
-        for post in self._posts[connections:]:
+        self._posts, going = self._posts[:connections], self._posts[connections:]
+        self._going = [post for post in self._going if post.task is not None and not post.task.done()] + going
+        for post in going:
             post.leave()
-        self._posts = self._posts[:connections]
         if self._group is None or self._closed:
             return
         for number in range(len(self._posts), connections):
@@ -179,7 +181,7 @@ class Sessions:
 
     def watch_reading(self) -> None:
         """Stop reading when too much is unsettled, and read again once half of that is stored."""
-        posts = (*self._posts, *self._callers)
+        posts = (*self._posts, *self._going, *self._callers)
         unsettled = sum(post.connection.unsettled for post in posts if post.connection is not None)
         if self._reading and unsettled > self.terms.unsettled_max:
             self._reading = False
@@ -196,9 +198,18 @@ class Sessions:
         return self._reading
 
     def called(self, post: "Post", connection: "Connection") -> bool:
-        """Hear that the upstream has connected; False if that is one too many, or too late."""
-        if self._closed or self._group is None or len(self._callers) >= CALLERS_MAX:
+        """Hear that the upstream has connected; False if that is one too many, or too late.
+
+        Where there are too many, it takes the place of one that has not logged in: anybody may connect.
+        """
+        if self._closed or self._group is None:
             return False
+        staying = [caller for caller in self._callers if not caller.leaving]
+        if len(staying) >= CALLERS_MAX:
+            stranger = next((caller for caller in staying if not caller.ready), None)
+            if stranger is None:
+                return False
+            stranger.leave()
         self._callers.append(post)
         post.task = self._group.create_task(self._attend(post, connection))
         return True
@@ -352,7 +363,8 @@ class Post:
                 logged_in_s = 0.0
                 self._fault(error)
             if self._dozed_off:
-                self._dozed_off, self._failures = False, 0
+                self._dozed_off = False
+                self._failures %= len(self._sessions.terms.hosts)  # it wakes at the host it fell asleep at
                 while not (self._held or self.leaving):
                     await self.nap(None)  # until a parcel comes: there is nothing to keep up meanwhile
                 continue

@@ -275,14 +275,5 @@ class Tongue:
 
     def _inbound(self, deliver: sgip.Deliver, slot: object, at_s: float) -> Inbound:
         part = texts.read_udh(deliver.message_content, bool(deliver.tp_udhi))
-        return Inbound(
-            self._read_number(deliver.user_number),
-            deliver.sp_number.removeprefix("+"),
-            mainland.read_text(part.body, deliver.message_coding, part.shift),
-            at_s,
-            part.index,
-            part.total,
-            part.ref,
-            2 if part.width == 16 else 1,
-            slot,
-        )
+        number = self._read_number(deliver.user_number)
+        return mainland.inbound(part, number, deliver.sp_number, deliver.message_coding, at_s, slot)

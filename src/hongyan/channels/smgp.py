@@ -11,6 +11,8 @@ were counted. SMGP has no word for "slower": which statuses throttle, the accoun
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from msgspec import structs
+
 from hongyan import clock
 from hongyan.channels import mainland, numbers, session_config, smgp_config
 from hongyan.channels.channel import Ack, Declined, Inbound, Outcome, Parcel, Report, Unsure
@@ -226,20 +228,11 @@ class Tongue:
 
     def _inbound(self, deliver: smgp.Deliver, slot: object, at_s: float) -> Inbound:
         part = texts.read_udh(deliver.msg_content, smgp.TLVS.read(deliver.tlvs, "tp_udhi") == 1)
-        index, count = part.index, part.total
         if not part.width:
             index, count = _place(deliver.tlvs)
-        return Inbound(
-            self._read_number(deliver.src_term_id),
-            deliver.dest_term_id.removeprefix("+"),
-            mainland.read_text(part.body, deliver.msg_format, part.shift),
-            at_s,
-            index,
-            count,
-            part.ref,
-            2 if part.width == 16 else 1,
-            slot,
-        )
+            part = structs.replace(part, index=index, total=count)
+        number = self._read_number(deliver.src_term_id)
+        return mainland.inbound(part, number, deliver.dest_term_id, deliver.msg_format, at_s, slot)
 
 
 def _place(tlvs: Sequence[fields.Tlv]) -> tuple[int, int]:

@@ -108,6 +108,8 @@ class Codes(codes.Codes):
         better = self._explain(code, error, word)
         if better is None:
             return Told(status, cause, code, final=True)
+        if better is Cause.NONE:  # only an account says that
+            return Told(Status.DELIVERED, Cause.NONE, code, final=True)
         # A word the specification lacks, but somebody has explained: it names a failure.
         failed = Status.EXPIRED if better is Cause.EXPIRED else Status.UNDELIVERED
         return Told(failed if status is Status.UNKNOWN else status, better, code, final=True)

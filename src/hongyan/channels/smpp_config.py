@@ -122,7 +122,10 @@ class Config(SessionSettings):
     ] = field(default_factory=dict)
     causes: Annotated[
         Mapping[str, Cause],
-        Meta(description="what their codes mean, where our table is wrong: code (0x45 for a status) → cause"),
+        Meta(
+            description="what their codes mean, where our table is wrong: code (0x45 for a status) → cause; "
+            "none = delivered"
+        ),
     ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

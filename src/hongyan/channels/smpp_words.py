@@ -43,7 +43,7 @@ class Tongue:
 
     dialect = smpp.DIALECT
     lens = Lens(
-        numbers=frozenset({"source_addr", "destination_addr", "esme_addr"}),
+        numbers=frozenset({"source_addr", "destination_addr", "esme_addr", "addr"}),
         ids=frozenset({"message_id", "id"}),
         inside=_inside,
     )

@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from hongyan import clock, observe
 from hongyan.wire import session as wire
 from hongyan.wire.fields import Pdu, RemoteProtocolError
 
 SECRETS = frozenset({"password", "login_password"})  # of every protocol; proofs are octets, so never shown
 SHOWN_CHARACTERS_MAX = 40  # of a text field; longer ones are no codes
+LINE_CHARACTERS_MAX = 1_000  # of a PDU: peers may send thousands of parameters, NOTIFY carries 8,000 octets
 
 
 def _nothing(_: Pdu) -> Mapping[str, object]:
@@ -63,18 +66,22 @@ class _Kept(NamedTuple):
 class Trace:
     """The last PDUs of a channel; masked when they are shown, so that keeping them is quick."""
 
-    def __init__(self, lens: Lens, last: int) -> None:
+    def __init__(self, lens: Lens, always: int) -> None:
+        """Take how many are kept even when nobody looks."""
         self._lens = lens
-        self._ring: deque[_Kept] = deque(maxlen=last)
+        self._always = always
+        self._ring: deque[_Kept] = deque(maxlen=always)
         self._count = 0
         self._sessions = 0
         self._watched: dict[wire.Session, wire.Dialect] = {}  # and what each of them speaks, unwatched
 
     def keep(self, last: int) -> None:
-        """Keep the last so many PDUs; 0 keeps none and forgets what was kept."""
+        """Keep the last so many PDUs; 0 keeps no more than is always kept, and forgets the others."""
         was_on = self.on
+        last = max(last, self._always)
         self._ring = deque(self._ring if last else (), maxlen=last)
         if was_on != self.on:
+            self._count = self._sessions = 0
             for machine in self._watched:
                 self._point(machine)
 
@@ -115,7 +122,7 @@ class Trace:
             try:
                 pdu = dialect.decode(frame)
             except RemoteProtocolError as error:
-                self._note(session, frame, f"unreadable: {observe.masked(str(error))}", sent=False)
+                self._note(session, frame, _cut(f"unreadable: {observe.masked(str(error))}"), sent=False)
                 raise
             self._note(session, frame, pdu, sent=False)
             return pdu
@@ -147,7 +154,7 @@ def shown(pdu: Pdu, lens: Lens) -> str:
         f"{name}={_shown(name, value, lens)}" for name, value in values.items() if value != defaults.get(name)
     ]
     inside = [f"{name}={_shown(name, value, lens)}" for name, value in lens.inside(pdu).items()]
-    return " ".join([type(pdu).__name__, f"#{pdu.sequence_number}", *fields, *inside])
+    return _cut(" ".join([type(pdu).__name__, f"#{pdu.sequence_number}", *fields, *inside]))
 
 
 def _shown(name: str, value: object, lens: Lens) -> str:
@@ -159,12 +166,19 @@ def _shown(name: str, value: object, lens: Lens) -> str:
         return f"[{' '.join(_shown(name, one, lens) for one in value)}]"
     if isinstance(value, bytes):
         return value.hex() if name in lens.ids else f"<{len(value)} octets>"
+    if isinstance(value, Struct):
+        fields = [f"{name}={_shown(name, getattr(value, name), lens)}" for name in value.__struct_fields__]
+        return f"({' '.join(fields)})"
     if isinstance(value, str):
         if name in lens.numbers:
             return observe.masked_number(value) or observe.HIDDEN
         whole = value if len(value) <= SHOWN_CHARACTERS_MAX else f"{value[:SHOWN_CHARACTERS_MAX]}…"
         return repr(value if name in lens.ids else observe.masked(whole))
     return str(value)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LINE_CHARACTERS_MAX else f"{line[: LINE_CHARACTERS_MAX - 1]}…"
 
 
 def _numbered(pdu: Pdu, number: int) -> Pdu:

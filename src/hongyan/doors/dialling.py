@@ -107,6 +107,8 @@ class Dialling:
                         tasks.create_task(self._call(login))
                 except db.Unavailable as error:
                     log.warning("dialling.database_lost", error=type(error).__name__)
+                except Exception:
+                    log.exception("dialling.failed")
                 await asyncio.sleep(ROUND_GAP_S)
 
     async def _owed(self) -> Sequence[Login]:
@@ -140,7 +142,7 @@ class Dialling:
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: call, host.strip("[]"), int(port))
             await call.over.wait()
-        except (OSError, UnicodeError) as error:  # the latter for what is no name of a host
+        except Exception as error:  # noqa: BLE001 - no listener, no such host: whatever it is, it is this customer's
             why = type(error).__name__
         finally:
             self._calls.discard(login.id)
@@ -152,7 +154,11 @@ class Dialling:
         pause_s = min(BACK_OFF_S_MAX, back_off_s(times, random.uniform(0.5, 1.0)))  # noqa: S311 - spreads load
         self._failed[login.id] = _Failed(times, time.monotonic() + pause_s)
         log.warning(
-            "dialling.failed", login=login.name, error=why or str(call.end), failures=times, pause_s=pause_s
+            "dialling.failed",
+            login=login.name,
+            error=why or str(call.end),
+            failures=times,
+            pause_s=pause_s,
         )
 
 

@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LIMITS: Final = wire.Limits(
-    window_size=1_000,  # of what we ask them; each account's own window is kept in Link.room
+    # Each account's own window, of 1,000 at most, is kept in Link.room; the last that fits may take several PDUs.
+    window_size=1_500,
     owed_max=1_100,  # accounts have at most 1,000
     login_wait_s=15.0,  # the longest penalty fits into it
     ack_wait_s=25.0,  # within the lease of a notice
+)
+
+
+LINGER_S: Final = (
+    1.0  # from the end of a session until its connection is cut, however much they have not read
 )
 
 
@@ -155,7 +161,11 @@ class Link(asyncio.Protocol):
         self._host.changed()
 
     def _close(self) -> None:
-        """Write what is left, then close."""
+        """Write what is left, then close.
+
+        To who does not read, or is gone without a word, it would be written for many minutes, and the session counted.
+        """
         self.flush()
         if not self._lost:
             self._transport.close()
+            asyncio.get_running_loop().call_later(LINGER_S, self.drop)

@@ -10,6 +10,7 @@ Surprise: an account that does not exist takes as long to refuse as one whose pa
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
 import time
@@ -48,6 +49,8 @@ PENALTY_S_MAX: Final = 8.0
 PENALTY_MEMORY_S: Final = 300.0
 PENALTIES_MAX: Final = 10_000
 CLOSE_WAIT_S: Final = 5.0
+DROP_WAIT_S: Final = 0.5
+HANDSHAKE_WAIT_S: Final = 10.0  # of TLS: until it is over, no connection is counted
 BACKLOG: Final = 256
 
 
@@ -89,6 +92,8 @@ class Host:
     async def serve(self, protocol: str, **listening: Any) -> int:
         """Listen for one protocol (arguments of create_server); returns the port."""
         tongue = self.tongues[protocol]
+        if listening.get("ssl"):
+            listening["ssl_handshake_timeout"] = HANDSHAKE_WAIT_S
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Visit(self, tongue), backlog=BACKLOG, **listening)
         self._servers.append(server)
@@ -117,6 +122,10 @@ class Host:
             await asyncio.sleep(0.02)
         for link in list(self.links):
             link.drop()
+        while self.links and time.monotonic() < end_s + DROP_WAIT_S:  # noqa: ASYNC110 - they say what was unanswered
+            await asyncio.sleep(0)
+        with contextlib.suppress(*db.Unavailable):
+            await self.sessions.forget()
 
     def sessions_by_protocol(self) -> Mapping[str, float]:
         """Count who is logged in, for metrics."""
@@ -128,7 +137,7 @@ class Host:
         if self._tasks is None or self.stopping:
             visit.turn_away(login, Fault.BUSY)
             return
-        self._tasks.create_task(self._admit(visit, login))
+        self._tasks.create_task(self._decide(visit, login))
 
     def flush_soon(self, link: Link) -> None:
         """Have a link's output written in one piece, once this turn of the loop is over."""
@@ -167,6 +176,13 @@ class Host:
             **wording,
         )
 
+    async def _decide(self, visit: Visit, login: Pdu) -> None:
+        try:
+            await self._admit(visit, login)
+        except Exception:  # of one login: it must not end the sessions of all
+            log.exception("login.failed", protocol=visit.tongue.name, address=visit.address)
+            visit.drop()
+
     async def _admit(self, visit: Visit, login: Pdu) -> None:
         name, address = visit.tongue.account(login), visit.address
         account = self.keeper.current.logins.get((visit.tongue.name, name))
@@ -190,7 +206,7 @@ class Host:
         self._penalties.pop((address, name), None)
         visit.welcome(login, account)
 
-    def _fault(self, account: Login | None, visit: "Visit", login: Pdu) -> Fault | None:
+    def _fault(self, account: Login | None, visit: Visit, login: Pdu) -> Fault | None:
         password = _NOBODY if account is None else account.key.secret.reveal().decode()
         proved = visit.tongue.proves(login, password)  # asked of unknown accounts too: it takes its time
         if account is None or not proved:
@@ -222,9 +238,13 @@ class Host:
         while True:
             await asyncio.sleep(LOOK_S)
             for link in list(self.links):
-                link.tick()
-                if link.account is not None and not self._may_stay(link.account):
-                    link.depart()
+                try:
+                    link.tick()
+                    if link.account is not None and not self._may_stay(link.account):
+                        link.depart()
+                except Exception:
+                    log.exception("session.failed", protocol=link.protocol)
+                    link.drop()
 
     def _may_stay(self, account: Login) -> bool:
         """Whether the account is still there as it was when it logged in; a new password asks for a new login.
@@ -241,6 +261,8 @@ _NOBODY: Final = secrets.token_urlsafe(12)  # stands in for the password of an a
 
 
 def _is_within(address: str, key: Key) -> bool:
+    if not address:  # it was gone before it could be asked
+        return False
     known = ipaddress.ip_address(address)
     mapped = getattr(known, "ipv4_mapped", None)  # how a dual-stack socket shows IPv4 peers
     return any((mapped or known) in network for network in key.networks)

@@ -5,6 +5,7 @@ it holds; what a door said that has been silent for LAPSE_S counts no more.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Final, LiteralString
 
@@ -31,14 +32,21 @@ class Sessions:
 
     async def enter(self, login: Login) -> bool:
         """Count a session in; False where the login has as many as it may. Raises db.Unavailable."""
-        async with self._database.transaction() as tx:
-            # Under a lock, because a count of rows does not lock those that are not there yet.
-            await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK, login.id)
-            others = await tx.fetchval(OTHERS_SQL, login.id, self._door, LAPSE_S)
-            if others + self._held[login.id] >= login.sessions_max:
-                return False
-            self._held[login.id] += 1
-            await tx.execute(HOLD_SQL, [login.id], [self._held[login.id]], self._door)
+        entered = False
+        try:
+            async with self._database.transaction() as tx:
+                # Under a lock, because a count of rows does not lock those that are not there yet.
+                await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK, login.id)
+                others = await tx.fetchval(OTHERS_SQL, login.id, self._door, LAPSE_S)
+                if others + self._held[login.id] >= login.sessions_max:
+                    return False
+                self._held[login.id] += 1  # now, because the lock ends with the commit
+                entered = True
+                await tx.execute(HOLD_SQL, [login.id], [self._held[login.id]], self._door)
+        except BaseException:  # also a commit that was lost, or cut off: nobody would ever count this one out
+            if entered:
+                self.leave(login)
+            raise
         return True
 
     def leave(self, login: Login) -> None:
@@ -49,13 +57,21 @@ class Sessions:
             self._left.add(login.id)
 
     async def run(self) -> None:
-        """Renew what is held until cancelled."""
+        """Renew what is held until cancelled. What a door of our number held before us counts no more."""
+        with contextlib.suppress(*db.Unavailable):  # then it lapses by itself
+            await self.forget()
         while True:
             await asyncio.sleep(RENEW_S)
             try:
                 await self._renew()
             except db.Unavailable as error:
                 log.warning("sessions.not_renewed", error=type(error).__name__)
+            except Exception:
+                log.exception("sessions.not_renewed")
+
+    async def forget(self) -> None:
+        """Let go of all that stands under our number but is not held, so that other doors need not wait for it to lapse."""
+        await self._database.execute(FORGET_SQL, list(self._held), self._door)
 
     async def _renew(self) -> None:
         held, left = dict(self._held), sorted(self._left - self._held.keys())
@@ -75,4 +91,9 @@ INSERT INTO login_session (login_id, door, count)
 SELECT h.login_id, $3, h.count FROM unnest($1::int[], $2::int[]) AS h(login_id, count) ORDER BY h.login_id
     ON CONFLICT (login_id, door) DO UPDATE SET count = EXCLUDED.count, seen_at = now()
 """
-LEAVE_SQL: LiteralString = "DELETE FROM login_session WHERE login_id = ANY($1::int[]) AND door = $2"
+FORGET_SQL: LiteralString = "DELETE FROM login_session WHERE door = $2 AND NOT login_id = ANY($1::int[])"
+# And what doors that are no more have left behind.
+LEAVE_SQL: LiteralString = """
+DELETE FROM login_session
+ WHERE login_id = ANY($1::int[]) AND (door = $2 OR seen_at < now() - interval '1 day')
+"""

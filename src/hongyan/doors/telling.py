@@ -8,7 +8,7 @@ then it is told again, so a receipt may come twice, and never not at all.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -63,6 +63,7 @@ class Telling:
         self._parts_paid: list[int] = []
         self._parts_back: list[int] = []
         self._reference = random.getrandbits(8)
+        self._settling = asyncio.Lock()
 
     def wake(self, _payload: str = "") -> None:
         """Look now: something new is owed, or there is room again."""
@@ -93,6 +94,9 @@ class Telling:
             except db.Unavailable as error:
                 log.warning("telling.database_lost", error=type(error).__name__)
                 await asyncio.sleep(LOOK_GAP_S)
+            except Exception:
+                log.exception("telling.failed")
+                await asyncio.sleep(LOOK_GAP_S)
             await asyncio.sleep(SETTLE_GAP_S)  # what comes meanwhile shares the next claim
 
     async def _round(self) -> bool:
@@ -104,14 +108,16 @@ class Telling:
                 links.setdefault(link.account.key.app_id, []).append(link)
         if not links:
             return False
-        rooms = [(app_id, sum(link.room for link in those)) for app_id, those in links.items()]
+        share = max(1, ROUND_MAX // len(links))  # so that one great window does not take all of every claim
+        rooms = [(app_id, min(share, room)) for app_id, room in _rooms(links)]
         owed = await owing.claim(self._database, rooms, rows_max=ROUND_MAX, floor=0)
         for notice in owed:
             self._tell(notice, links[notice.app_id])
-        failed = await assemble.failed(self._database, self._vault, list(links), FAILED_MAX)
+        rooms = [(app_id, min(FAILED_MAX, room)) for app_id, room in _rooms(links)]
+        failed = await assemble.failed(self._database, self._vault, rooms)
         for part in failed:
             self._tell_failed(part, links[part.app_id])
-        return len(owed) == ROUND_MAX or len(failed) == FAILED_MAX
+        return len(owed) + len(failed) > 0
 
     def _tell(self, notice: Owed, links: Sequence[Link]) -> None:
         link = max(links, key=lambda link: link.room)
@@ -142,10 +148,10 @@ class Telling:
             assert isinstance(event, InboundEvent)
             self._reference = (self._reference + 1) & 0xFF
             return link.words.texts(event, self._reference) if event.number and event.text is not None else ()
-        sealed = origin_of(self._vault, notice)
-        if sealed is None or not sealed[1]:
+        octets = origin_of(self._vault, notice)
+        if not octets:
             return ()  # erased meanwhile, or sent over HTTP by the same app: nobody waits for it here
-        origin = msgspec.msgpack.decode(sealed[1], type=Origin)
+        origin = msgspec.msgpack.decode(octets, type=Origin)
         status = STATUS_BY_NUMBER[notice.status]
         asked = ON_SUCCESS if status is Status.DELIVERED else ON_FAILURE
         cause = CAUSES[notice.cause] if notice.cause < len(CAUSES) else Cause.UNKNOWN
@@ -179,7 +185,8 @@ class Telling:
         if told.verdict is not Verdict.LATER:
             (self._parts_paid if told.part else self._paid).append(told.id)
         elif told.part:
-            self._parts_back.append(told.id)
+            if told.broken:
+                self._parts_back.append(told.id)  # otherwise "later" is when its lease has run out
         elif told.broken:
             self._back.append(told.id)
         else:
@@ -193,9 +200,16 @@ class Telling:
             except db.Unavailable as error:
                 log.warning("telling.database_lost", error=type(error).__name__)
                 await asyncio.sleep(LOOK_GAP_S)
+            except Exception:
+                log.exception("telling.not_settled")
+                await asyncio.sleep(LOOK_GAP_S)
 
     async def _settle(self) -> None:
         """Write down what has been heard; what fails is tried again, as nothing is taken out before it is written."""
+        async with self._settling:  # the last one, of close(), may find one under way
+            await self._write_down()
+
+    async def _write_down(self) -> None:
         if paid := self._paid[:]:
             await owing.forget(self._database, paid)
             del self._paid[: len(paid)]
@@ -212,6 +226,10 @@ class Telling:
         if parts := self._parts_back[:]:
             await assemble.release(self._database, parts)
             del self._parts_back[: len(parts)]
+
+
+def _rooms(links: Mapping[AppId, Sequence[Link]]) -> Sequence[tuple[AppId, int]]:
+    return [(app_id, sum(max(0, link.room) for link in those)) for app_id, those in links.items()]
 
 
 def _refusals(part: Failed, link: Link) -> Sequence[Pdu]:

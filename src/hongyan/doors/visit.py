@@ -8,7 +8,6 @@ and never with a disconnect.
 """
 
 import asyncio
-import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FAREWELL_S: Final = 0.5  # from a refusal to the end of the connection
+OWE_AGAIN_S: Final = 1.0
 REMEMBERED_MAX: Final = 1_024  # answers of a session, for requests that come again
 _ASK_AGAIN: Final = frozenset({Code.SYSTEM_BUSY, Code.SYSTEM_ERROR, Code.REQUEST_RATE_LIMITED})
 
@@ -72,7 +72,11 @@ class Visit(Link):
         if self._machine.state is not wire.State.LOGGING_IN:
             self._host.sessions.leave(account)  # it has hung up meanwhile
             return
-        response, dialect, self._words = self.tongue.welcome(login, account)
+        try:
+            response, dialect, self._words = self.tongue.welcome(login, account)
+        except Exception:
+            self._host.sessions.leave(account)
+            raise
         now_s = time.monotonic()
         self._machine.accept(response, now_s, dialect)
         self._forget_stranger()
@@ -135,7 +139,10 @@ class Visit(Link):
         account = self.account
         assert account is not None
         # As configured now, not as it was at the login: prices, templates and rights change under a session.
-        account = self._host.keeper.current.logins.get((account.protocol, account.name), account)
+        account = self._host.keeper.current.logins.get((account.protocol, account.name))
+        if account is None:  # disabled: it is about to be logged out
+            self._refuse(pdu, Refusal(Code.AUTH_KEY_NOT_FOUND))
+            return
         if self._open >= account.window_size:
             self._refuse(pdu, Refusal(Code.REQUEST_RATE_LIMITED, reason="the window is full"))
             return
@@ -199,10 +206,9 @@ class Visit(Link):
 
     def _offer_part(self, asked: "_Asked") -> None:
         """Have a part stored for each number; raises the Refusal where there is none to store."""
-        submit, account = asked.submit, asked.account
+        submit = asked.submit
         if not 1 <= submit.index <= submit.total:
             raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="part", reason="from 1 to the total")
-        part = TextPart(submit.index, submit.total, submit.encoding, submit.octets, shift=submit.shift)
         pieces: list[Piece] = []
         for place, number in enumerate(asked.numbers):
             try:
@@ -210,10 +216,7 @@ class Visit(Link):
             except Refusal as refusal:
                 asked.refused[place] = refusal
                 continue
-            origin = msgspec.msgpack.encode(asked.origin(place))
-            pieces.append(
-                Piece(account.key, known, submit.source, part, submit.reference, submit.width, origin)
-            )
+            pieces.append(asked.piece(place, known))
         offered = asked.offered()
         left = len(offered)
 
@@ -243,19 +246,22 @@ class Visit(Link):
         """Have numbers reported that were refused beside others that were taken: the answer cannot name them."""
         left = len(refused)
 
-        def owed(_: Outcome | None) -> None:
+        def owed(place: int, refusal: Refusal, outcome: Outcome | None) -> None:
             nonlocal left
+            if isinstance(outcome, Refusal) and not self._lost:
+                # Not written down, so not answered either; and the others of its numbers are stored already.
+                asyncio.get_running_loop().call_later(OWE_AGAIN_S, owe, place, refusal)
+                return
             left -= 1
             if not left:
                 self._taken(asked, ())
 
-        part = TextPart(1, 1, asked.submit.encoding, b"")
+        def owe(place: int, refusal: Refusal) -> None:
+            piece = asked.piece(place, asked.numbers[place])
+            self._host.assembler.fail(piece, refusal, partial(owed, place, refusal))
+
         for place, refusal in refused:
-            reference = secrets.randbits(31)  # rows of one number are told apart by it
-            origin = msgspec.msgpack.encode(asked.origin(place))
-            number, source = asked.numbers[place], asked.submit.source
-            piece = Piece(asked.account.key, number, source, part, reference, 0, origin)
-            self._host.assembler.fail(piece, refusal, owed)
+            owe(place, refusal)
 
     def _taken(self, asked: "_Asked", refused: Sequence[tuple[str, Refusal]]) -> None:
         self._open -= 1
@@ -306,6 +312,12 @@ class _Asked(msgspec.Struct, frozen=True):
     def origin(self, place: int) -> Origin:
         submit = self.submit
         return Origin(submit.source, submit.numbers[place], (self.ids[place],), (submit.wanted,))
+
+    def piece(self, place: int, number: str) -> Piece:
+        submit = self.submit
+        part = TextPart(submit.index, submit.total, submit.encoding, submit.octets, shift=submit.shift)
+        origin = msgspec.msgpack.encode(self.origin(place))
+        return Piece(self.account.key, number, submit.source, part, submit.reference, submit.width, origin)
 
     def offered(self) -> Sequence[int]:
         """Return the places that are not refused yet; raises the Refusal where all are."""

@@ -230,7 +230,8 @@ class Acceptor:
     ) -> Sequence[Outcome]:
         """Accept drafts under ids chosen before; what is stored under them already is not stored again.
 
-        Nothing ends this wait: bound it by asyncio.timeout(), and ask again.
+        Who asks for the same ids at the same time gets the same promise. Nothing ends this wait: bound it by
+        asyncio.timeout(), and ask again.
         """
         answered: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
 
@@ -239,16 +240,29 @@ class Acceptor:
                 answered.set_result(outcomes)
 
         entry = _Entry(key, len(drafts), None, done)
-        there = await self._database.fetch(STORED_SQL, key.tenant.id, [db.Uuid(i.bytes) for i in ids])
-        stored = {row["id"].int: row for row in there}
-        for index, message_id in enumerate(ids):
-            if message_id.int in stored:
-                row = stored[message_id.int]
-                entry.settle(index, Accepted(message_id, row["part_count"], row["price_micro"]))
+        for index, promise in (await self._promised(key.tenant.id, ids)).items():
+            entry.settle(index, promise)
         rows = self._prepare(entry, key, drafts, ids)
         if rows:
             self._line_up(rows)
-        return await answered
+        outcomes = await answered
+        if all(isinstance(outcome, Accepted) for outcome in outcomes):
+            return outcomes
+        # An earlier try that was thought lost may have been stored meanwhile; then ours was refused for being there.
+        promised = await self._promised(key.tenant.id, ids)
+        return [promised.get(index, outcome) for index, outcome in enumerate(outcomes)]
+
+    async def _promised(self, tenant_id: TenantId, ids: Sequence[MessageId]) -> dict[int, Accepted]:
+        """Return what is stored under these ids, by their place."""
+        rows = await self._database.fetch(STORED_SQL, tenant_id, [db.Uuid(i.bytes) for i in ids])
+        there = {row["id"].int: row for row in rows}
+        return {
+            index: Accepted(
+                message_id, there[message_id.int]["part_count"], there[message_id.int]["price_micro"]
+            )
+            for index, message_id in enumerate(ids)
+            if message_id.int in there
+        }
 
     def _prepare(
         self, entry: _Entry, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId] = ()

@@ -5,9 +5,15 @@ Each part is stored before it is answered, so none is lost when the door dies be
 any order and over any session of the login. The part that makes a text whole has it accepted, under the id that
 the first part was stored with: whoever tries again after a crash accepts nothing twice.
 A text that is refused, or never becomes whole, leaves its answered parts behind as failed: they are owed a report.
+So is a part whose place another content takes. The same part with the same content is the same part: the last of its
+ids counts.
+
+Surprise: what comes while its text is being joined waits until that is over, because customers use a reference
+again, or none at all, and the next text would be mixed up with this one.
 """
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, LiteralString, NamedTuple
@@ -18,7 +24,7 @@ import structlog
 
 from hongyan import db
 from hongyan.settings import Settings
-from hongyan.vault import Vault
+from hongyan.vault import Vault, VaultError
 from hongyan.vocab import text as texts
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId, MessageId, MessageIds
@@ -70,9 +76,16 @@ class Failed(NamedTuple):
     origin: bytes
 
 
+_Place = tuple[
+    int, bytes, str, int, int, int, int
+]  # a part's key; all but its last, the index, is the text's
+_Text = tuple[object, ...]
+
+
 class _Waiting(NamedTuple):
     piece: Piece
     told: Told
+    place: _Place
     failed: str = ""
 
 
@@ -107,22 +120,30 @@ class Assembler:
         self._draft = draft
         self._ids = MessageIds()
         self._waiting: deque[_Waiting] = deque()
+        self._joining: set[_Text] = set()
         self._wake = asyncio.Event()
 
     def add(self, piece: Piece, told: Told) -> None:
         """Store a part; `told` is called once, in the event loop: with None, or with what became of the whole."""
-        if len(self._waiting) >= WAITING_MAX:
-            told(_busy())
-            return
-        self._waiting.append(_Waiting(piece, told))
-        self._wake.set()
+        self._line_up(piece, told)
 
     def fail(self, piece: Piece, refusal: Refusal, told: Told) -> None:
-        """Owe a report for what was refused and could not be refused in its answer: one number of many."""
+        """Owe a report for what was refused and could not be refused in its answer: one number of many.
+
+        The reference and the part of the piece do not matter.
+        """
+        part = TextPart(1, 1, piece.part.encoding, b"")
+        # Rows of one number are told apart by the reference.
+        piece = msgspec.structs.replace(piece, part=part, reference=secrets.randbits(31), width=0)
+        self._line_up(piece, told, refusal.code.value.name)
+
+    def _line_up(self, piece: Piece, told: Told, failed: str = "") -> None:
         if len(self._waiting) >= WAITING_MAX:
             told(_busy())
             return
-        self._waiting.append(_Waiting(piece, told, refusal.code.value.name))
+        part, index = piece.part, self._vault.phone_index(piece.number)
+        place = (piece.key.app_id, index, piece.sender, piece.reference, piece.width, part.total, part.index)
+        self._waiting.append(_Waiting(piece, told, place, failed))
         self._wake.set()
 
     async def run(self) -> None:
@@ -135,69 +156,97 @@ class Assembler:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                size = min(BATCH_MAX, len(self._waiting))
-                batch = [self._waiting.popleft() for _ in range(size)]
+            while batch := self._take():
                 try:
                     async with asyncio.timeout(STATEMENT_WAIT_S):
                         wholes = await self._store(batch)
-                except (*db.Unavailable, TimeoutError) as error:
-                    log.warning("assemble.database_lost", error=type(error).__name__, parts=size)
-                    for waiting in batch:
-                        waiting.told(_busy())
+                except db.Unavailable as error:
+                    log.warning("assemble.database_lost", error=type(error).__name__, parts=len(batch))
+                    _tell_all(batch, _busy())
                     continue
-                for rows, mine in wholes:
-                    tasks.create_task(self._join(rows, mine))
+                except Exception:  # one bad batch must not end the sessions of everybody
+                    log.exception("assemble.not_stored", parts=len(batch))
+                    _tell_all(batch, Refusal(Code.SYSTEM_ERROR))
+                    continue
+                makers = {id(maker) for _, maker in wholes}
+                for rows, maker in wholes:
+                    self._joining.add(maker.place[:-1])
+                    tasks.create_task(self._join(rows, maker))
+                _tell_all([waiting for waiting in batch if id(waiting) not in makers], None)
 
-    async def _store(self, batch: Sequence[_Waiting]) -> list[tuple[list[db.Row], _Waiting]]:
-        """Store parts and tell those that do not make a text whole; returns the whole ones' rows and who made them so."""
-        # The last of equal parts counts, and one statement can write a row once.
-        rows = {self._row_key(waiting.piece): waiting for waiting in batch}
-        values = [(*self._values(waiting.piece), waiting.failed) for waiting in rows.values()]
-        await self._database.execute(STORE_SQL, *map(list, zip(*values, strict=True)))
-        makers: dict[tuple[object, ...], _Waiting] = {key[:-1]: waiting for key, waiting in rows.items()}
+    def _take(self) -> Sequence[_Waiting]:
+        """Take the next batch, each place once; what comes to a text that is being joined waits."""
+        batch: list[_Waiting] = []
+        later: list[_Waiting] = []
+        places: set[_Place] = set()
+        held = set(self._joining)
+        while self._waiting and len(batch) < BATCH_MAX:
+            waiting = self._waiting.popleft()
+            text = waiting.place[:-1]
+            if text in held or waiting.place in places:
+                held.add(text)  # in the order they came
+                later.append(waiting)
+            else:
+                places.add(waiting.place)
+                batch.append(waiting)
+        self._waiting.extendleft(reversed(later))
+        return batch
+
+    async def _store(self, batch: Sequence[_Waiting]) -> Sequence[tuple[Sequence[db.Row], _Waiting]]:
+        """Store parts; returns the rows of those texts that are whole now, and who made them so."""
+        values = [self._values(waiting) for waiting in batch]
+        former = await self._database.fetch(STORE_SQL, *map(list, zip(*values, strict=True)))
+        stored = {waiting.place: waiting for waiting in batch}
+        for row in former:
+            self._replaced(row, stored[_place_of(row)])
+        makers: dict[_Text, _Waiting] = {waiting.place[:-1]: waiting for waiting in batch}
         # A statement of its own: what two doors store at the same moment, each would not see in its own.
         taken = await self._database.fetch(WHOLE_SQL, *map(list, zip(*makers, strict=True)), LEASE_S)
-        wholes = _by_text(taken)
-        joining = {id(makers[key]) for key in wholes}
-        for waiting in batch:
-            if id(waiting) not in joining:
-                waiting.told(None)
-        return [(parts, makers[key]) for key, parts in wholes.items()]
+        return [(rows, makers[text]) for text, rows in _by_text(taken).items()]
 
-    def _row_key(self, piece: Piece) -> tuple[int, bytes, str, int, int, int, int]:
-        index = self._vault.phone_index(piece.number)
-        part = piece.part
-        return (
-            piece.key.app_id, index, piece.sender, piece.reference, piece.width, part.total, part.index,
-        )  # fmt: skip
+    def _replaced(self, row: db.Row, by: _Waiting) -> None:
+        """Owe a report for an answered part that was of another text, which can never become whole now."""
+        plain = _unsealed(self._vault, row)
+        if plain is None or (plain.octets, plain.encoding) == (by.piece.part.octets, by.piece.part.encoding):
+            return
+        piece = msgspec.structs.replace(by.piece, number=plain.number, origin=plain.origin)
+        self.fail(piece, Refusal(Code.CONTENT_INCOMPLETE), lambda _: None)
 
-    def _values(self, piece: Piece) -> tuple[object, ...]:
+    def _values(self, waiting: _Waiting) -> tuple[object, ...]:
+        piece = waiting.piece
         part = piece.part
         plain = _Stored(piece.number, part.octets, part.encoding, *part.shift, piece.origin)
         sealed = self._vault.seal(piece.key.tenant.id, msgspec.msgpack.encode(plain))
-        return (*self._row_key(piece), piece.key.tenant.id, db.Uuid(self._ids.make().bytes), sealed)
+        made = db.Uuid(self._ids.make().bytes)
+        return (*waiting.place, piece.key.tenant.id, made, sealed, waiting.failed)
 
     async def _join(self, rows: Sequence[db.Row], maker: _Waiting | None) -> None:
         """Have a whole text accepted, and tell who made it whole (None: nobody waits any more)."""
         rows = sorted(rows, key=lambda row: row["part_index"])
+        outcome: Outcome = _busy()  # the lease runs out and the sweep tries again; so may the customer
         try:
             outcome = await self._accept(rows)
             await self._conclude(rows, outcome, maker)
-        except (*db.Unavailable, TimeoutError) as error:
+        except db.Unavailable as error:
             log.warning("assemble.database_lost", error=type(error).__name__)
-            outcome = _busy()  # the lease runs out and the sweep tries again; so may the customer
+            if not isinstance(outcome, Accepted):  # what is accepted stays so; the sweep finds that out
+                outcome = _busy()
+        except Exception:
+            log.exception("assemble.not_joined", app_id=rows[0]["app_id"])
+            outcome = Refusal(Code.SYSTEM_ERROR)
+        finally:
+            self._joining.discard(_text_of(rows[0]))
+            self._wake.set()
         if maker is not None:
-            maker.told(outcome)
+            _tell_all([maker], outcome)
 
     async def _accept(self, rows: Sequence[db.Row]) -> Outcome:
         login = self._keeper.current.login_apps.get(rows[0]["app_id"])
         if login is None:
             return Refusal(Code.AUTH_KEY_NOT_FOUND)  # it was disabled meanwhile
-        plain = [
-            msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]), type=_Stored)
-            for row in rows
-        ]
+        plain = [one for row in rows if (one := _unsealed(self._vault, row)) is not None]
+        if len(plain) < len(rows):
+            return Refusal(Code.CONTENT_INCOMPLETE)
         parts = [
             TextPart(row["part_index"], row["part_count"], one.encoding, one.octets, shift=Shift(one.locking, one.single))
             for row, one in zip(rows, plain, strict=True)
@@ -230,41 +279,84 @@ class Assembler:
             await asyncio.sleep(SWEEP_GAP_S)
             try:
                 await self._sweep()
-            except (*db.Unavailable, TimeoutError) as error:
+            except db.Unavailable as error:
                 log.warning("assemble.database_lost", duty="sweep", error=type(error).__name__)
+            except Exception:
+                log.exception("assemble.not_swept")
 
     async def _sweep(self) -> None:
-        """Join what its door left whole and unjoined, and give up what waits too long."""
+        """Join what its door left whole and unjoined, give up what waits too long, forget what nobody asks for."""
         rows = await self._database.fetch(SWEEP_SQL, SWEEP_MAX, LEASE_S)
-        for parts in _by_text(rows).values():
-            await self._join(parts, None)
+        async with asyncio.TaskGroup() as tasks:  # all at once, within the lease
+            for text, parts in _by_text(rows).items():
+                self._joining.add(text)
+                tasks.create_task(self._join(parts, None))
         await self._database.execute(
             GIVE_UP_SQL, float(self._settings.submit_join_wait_s), Code.CONTENT_INCOMPLETE.value.name
         )
+        forgotten = await self._database.fetch(NOT_TOLD_SQL, float(self._settings.notice_give_up_s))
+        if forgotten:
+            log.warning(
+                "assemble.given_up", apps=sorted({row["app_id"] for row in forgotten}), parts=len(forgotten)
+            )
 
 
 def _busy() -> Refusal:
     return Refusal(Code.SYSTEM_BUSY, retry_after_s=1)
 
 
-def _by_text(rows: Sequence[db.Row]) -> dict[tuple[object, ...], list[db.Row]]:
-    texts_of: dict[tuple[object, ...], list[db.Row]] = {}
+def _tell_all(batch: Sequence[_Waiting], outcome: Outcome | None) -> None:
+    for waiting in batch:
+        try:
+            waiting.told(outcome)
+        except Exception:  # one caller's fault must not cost the others their answers
+            log.exception("assemble.not_told")
+
+
+def _unsealed(vault: Vault, row: db.Row) -> _Stored | None:
+    """Return what a row holds; None where it cannot be read any more (the tenant's key was shredded)."""
+    try:
+        return msgspec.msgpack.decode(vault.unseal(row["tenant_id"], row["sealed"]), type=_Stored)
+    except (VaultError, ValueError, msgspec.DecodeError):
+        return None
+
+
+def _by_text(rows: Sequence[db.Row]) -> dict[_Text, list[db.Row]]:
+    texts_of: dict[_Text, list[db.Row]] = {}
     for row in rows:
-        texts_of.setdefault(tuple(row[name] for name in _KEY), []).append(row)
+        texts_of.setdefault(_text_of(row), []).append(row)
     return texts_of
+
+
+def _text_of(row: db.Row) -> _Text:
+    return tuple(row[name] for name in _KEY)
+
+
+def _place_of(row: db.Row) -> _Place:
+    return (*_text_of(row), row["part_index"])
 
 
 _KEY: Final = ("app_id", "phone_index", "sender", "reference", "width", "part_count")
 
 # Parts of one text keep the id of whichever was stored first; where two came at once, that of the first part counts.
+# A row that is replaced gets a number of its own, so that whoever is done with the former does not delete it. In key
+# order, so that two doors cannot wait for each other in a circle. Returns what was replaced.
 STORE_SQL: LiteralString = """
-INSERT INTO submit_part AS s (app_id, phone_index, sender, reference, width, part_count, part_index, tenant_id, message_id,
-                              sealed, failed)
-SELECT * FROM unnest($1::int[], $2::bytea[], $3::text[], $4::int[], $5::smallint[], $6::smallint[], $7::smallint[],
-                     $8::int[], $9::uuid[], $10::bytea[], $11::text[])
-ON CONFLICT (app_id, phone_index, sender, reference, width, part_count, part_index)
-DO UPDATE SET sealed = EXCLUDED.sealed, came_at = now(), failed = EXCLUDED.failed,
-              message_id = CASE WHEN s.failed = '' THEN s.message_id ELSE EXCLUDED.message_id END
+WITH fresh AS (
+    SELECT * FROM unnest($1::int[], $2::bytea[], $3::text[], $4::int[], $5::smallint[], $6::smallint[], $7::smallint[],
+                         $8::int[], $9::uuid[], $10::bytea[], $11::text[])
+        AS f(app_id, phone_index, sender, reference, width, part_count, part_index, tenant_id, message_id, sealed, failed)
+), stored AS (
+    INSERT INTO submit_part AS s (app_id, phone_index, sender, reference, width, part_count, part_index, tenant_id,
+                                  message_id, sealed, failed)
+    SELECT app_id, phone_index, sender, reference, width, part_count, part_index, tenant_id, message_id, sealed, failed
+      FROM fresh ORDER BY app_id, phone_index, sender, reference, width, part_count, part_index
+    ON CONFLICT (app_id, phone_index, sender, reference, width, part_count, part_index)
+    DO UPDATE SET id = DEFAULT, sealed = EXCLUDED.sealed, came_at = now(), failed = EXCLUDED.failed
+)
+SELECT tenant_id, app_id, phone_index, sender, reference, width, part_count, part_index, s.sealed
+  FROM fresh JOIN submit_part s USING (tenant_id, app_id, phone_index, sender, reference, width, part_count, part_index)
+ WHERE s.failed = ''
 """
 
 WHOLE_SQL: LiteralString = """
@@ -275,6 +367,7 @@ WITH asked AS (
     SELECT s.app_id, s.phone_index, s.sender, s.reference, s.width, s.part_count
       FROM asked a JOIN submit_part s USING (app_id, phone_index, sender, reference, width, part_count)
      WHERE s.failed = '' AND s.part_index BETWEEN 1 AND s.part_count
+       AND (s.lease_until IS NULL OR s.lease_until <= now())
      GROUP BY 1, 2, 3, 4, 5, 6 HAVING count(*) = s.part_count
 )
 UPDATE submit_part s SET lease_until = now() + make_interval(secs => $7)
@@ -304,14 +397,17 @@ RETURNING s.id, s.tenant_id, s.app_id, s.phone_index, s.sender, s.reference, s.w
 
 RELEASE_SQL: LiteralString = "UPDATE submit_part SET lease_until = NULL WHERE id = ANY($1::bigint[])"
 
-FAIL_SQL: LiteralString = (
-    "UPDATE submit_part SET failed = $2, lease_until = NULL, came_at = now() WHERE id = ANY($1::bigint[])"
-)
+# What has failed makes room: the customer may send the text again before it has heard of it.
+FAIL_SQL: LiteralString = """
+UPDATE submit_part SET failed = $2, reference = (id & 2147483647)::int, width = -1, lease_until = NULL, came_at = now()
+ WHERE id = ANY($1::bigint[])
+"""
 
 # A text is as old as its youngest part.
 GIVE_UP_SQL: LiteralString = """
-UPDATE submit_part s SET failed = $2, lease_until = NULL, came_at = now()
- WHERE failed = '' AND came_at < now() - make_interval(secs => $1)
+UPDATE submit_part s
+   SET failed = $2, reference = (id & 2147483647)::int, width = -1, lease_until = NULL, came_at = now()
+ WHERE failed = '' AND came_at < now() - make_interval(secs => $1) AND (lease_until IS NULL OR lease_until <= now())
    AND NOT EXISTS (
        SELECT FROM submit_part o
         WHERE (o.app_id, o.phone_index, o.sender, o.reference, o.width, o.part_count)
@@ -319,27 +415,46 @@ UPDATE submit_part s SET failed = $2, lease_until = NULL, came_at = now()
           AND o.came_at >= now() - make_interval(secs => $1))
 """
 
+# As notices are given up: the customer has not come back, or may not any more.
+NOT_TOLD_SQL: LiteralString = """
+DELETE FROM submit_part
+ WHERE failed <> '' AND came_at < now() - make_interval(secs => $1) AND (lease_until IS NULL OR lease_until <= now())
+RETURNING app_id
+"""
+
+# Each app by itself, up to its room, so that one that is owed much costs the others nothing.
 FAILED_SQL: LiteralString = """
-WITH due AS (
-    SELECT id FROM submit_part
-     WHERE app_id = ANY($1::int[]) AND failed <> '' AND (lease_until IS NULL OR lease_until <= now())
-     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+WITH due AS MATERIALIZED (
+    SELECT p.id FROM unnest($1::int[], $2::int[]) AS app (id, room)
+     CROSS JOIN LATERAL (
+           SELECT id FROM submit_part
+            WHERE app_id = app.id AND failed <> '' AND (lease_until IS NULL OR lease_until <= now())
+            ORDER BY id LIMIT app.room FOR UPDATE SKIP LOCKED) p
 )
 UPDATE submit_part s SET lease_until = now() + make_interval(secs => $3)
-  FROM due WHERE s.id = due.id
+ WHERE s.id = ANY(ARRAY(SELECT id FROM due))
 RETURNING s.id, s.tenant_id, s.app_id, s.message_id, s.failed, s.sealed
 """
 
 
-async def failed(database: db.Database, vault: Vault, app_ids: Sequence[AppId], limit: int) -> list[Failed]:
-    """Lease parts of these apps that are owed the report that they failed."""
-    rows = await database.fetch(FAILED_SQL, list(app_ids), limit, LEASE_S)
+async def failed(database: db.Database, vault: Vault, rooms: Sequence[tuple[AppId, int]]) -> list[Failed]:
+    """Lease parts that are owed the report that they failed, of each app the oldest, up to its room.
+
+    What cannot be read any more is owed nobody anything: it is deleted.
+    """
+    apps, limits = [app_id for app_id, _ in rooms], [room for _, room in rooms]
+    rows = await database.fetch(FAILED_SQL, apps, limits, LEASE_S)
     found = []
+    unreadable = []
     for row in rows:
-        plain = msgspec.msgpack.decode(vault.unseal(row["tenant_id"], row["sealed"]), type=_Stored)
+        plain = _unsealed(vault, row)
+        if plain is None:
+            unreadable.append(row["id"])
+            continue
         found.append(
             Failed(row["id"], AppId(row["app_id"]), row["message_id"], row["failed"], plain.number, plain.origin)
         )  # fmt: skip
+    await forget(database, unreadable)
     return found
 
 

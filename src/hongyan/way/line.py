@@ -14,6 +14,8 @@ from hongyan.way.snapshot import ChannelRow
 
 PROMOTIONAL = 2  # the lane that leaves a reserve to the others
 REST_S = 0.25  # an upstream that cannot take a part now is not asked again for so long
+REFUSED_IN_A_ROW = 3  # without an ack between them: it is not the messages
+DOUBLINGS_MAX = 3  # of the rest, one more refusal each: 2 s at most
 BURST_S = 0.05  # how much of a second's rate may leave at once: smooth, not in lumps of a second
 
 
@@ -56,6 +58,7 @@ class Line:
         self.open_promotional = 0  # promotional parts submitted and not yet answered and stored
         self.reserved = 0  # parts whose leaving is being committed
         self.up = False
+        self.refused_in_a_row = 0  # parts it could not take, since the last it took
         self.takes_templates = False  # it may want a template's code and values in place of a text
         self.takes_whole = False  # a long text is one submission there, with one report
         self.sessions = 0
@@ -79,8 +82,14 @@ class Line:
         self.promotional_pacer.rate_per_s = rate_per_s * (100 - self._reserve_percent) / 100
 
     def rest(self, now_s: float) -> None:
-        """Leave the upstream alone for a moment; meanwhile another channel may do."""
-        self._rests_until_s = now_s + REST_S
+        """Leave the upstream alone for a moment, longer while it takes nothing; meanwhile another channel may do."""
+        doublings = min(max(0, self.refused_in_a_row - REFUSED_IN_A_ROW), DOUBLINGS_MAX)
+        self._rests_until_s = now_s + REST_S * float(1 << doublings)
+
+    @property
+    def takes_others(self) -> bool:
+        """Whether what it refuses may be the message's own fault: it has taken some a moment ago."""
+        return self.refused_in_a_row < REFUSED_IN_A_ROW
 
     def resting(self, now_s: float) -> bool:
         return now_s < self._rests_until_s

@@ -116,13 +116,14 @@ def event_of(vault: Vault, owed: Owed) -> Event:
             opt_out=owed.opt_out,
             at=owed.at,
         )
+    sealed = _message(vault, owed)
     return StatusEvent(
         _EVENTS[owed.kind],
         owed.message_id,
         _STATUSES[owed.status],
         _CAUSES[owed.cause] if owed.cause < len(_CAUSES) else _UNKNOWN,
         owed.code,
-        _number(vault, owed),
+        None if sealed is None else sealed.number,
         owed.reference,
         owed.part_count,
         owed.price_micro,
@@ -131,24 +132,19 @@ def event_of(vault: Vault, owed: Owed) -> Event:
     )
 
 
-def _number(vault: Vault, owed: Owed) -> str | None:
+def _message(vault: Vault, owed: Owed) -> _Sealed | None:
     if owed.sealed is None:
         return None
     try:
-        return _decode_message(vault.unseal(owed.tenant_id, owed.sealed)).number
+        return _decode_message(vault.unseal(owed.tenant_id, owed.sealed))
     except _UNREADABLE:
         return None
 
 
-def origin_of(vault: Vault, owed: Owed) -> tuple[str, bytes] | None:
-    """Return the number of a message and the origin its door gave it (way.accept); None once erased."""
-    if owed.sealed is None:
-        return None
-    try:
-        sealed = _decode_message(vault.unseal(owed.tenant_id, owed.sealed))
-    except _UNREADABLE:
-        return None
-    return sealed.number, sealed.origin
+def origin_of(vault: Vault, owed: Owed) -> bytes:
+    """Return the origin that a message's door gave it (way.accept); empty where it gave none, and once erased."""
+    sealed = _message(vault, owed)
+    return b"" if sealed is None else sealed.origin
 
 
 def _inbound(vault: Vault, owed: Owed) -> tuple[str, str] | tuple[None, None]:

@@ -1,6 +1,6 @@
 """Find the signature and the template that a finished text was made of: logins send texts, not templates.
 
-Pure. Entry point: Recognizer.draft(). What is found goes through the same rules as any other message, so a value
+Pure. Entry point: Recognizer.wording(). What is found goes through the same rules as any other message, so a value
 that breaks one is refused by its name. Surprise: where several templates fit, the one with the most words of its
 own counts, because a template that is one great variable fits everything.
 """

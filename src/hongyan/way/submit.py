@@ -62,6 +62,11 @@ SWEPT_KEEP_S = 60.0
 STOPPED_MAX = 100_000
 ASK_GAP_S = 1.0
 ASKS_PER_GAP = 5
+REFUSALS_MAX = 2  # of one message by upstreams that cannot take it now; then it is put off
+PUT_OFF_S, PUT_OFF_S_MAX = 1.0, 300.0  # half as long as the message is old
+UNSURE_AGAIN_MAX = (
+    5  # how often what may be sent again is, each time unsure: a person must not get a text for ever
+)
 LONG_TEXT = "x" * 200  # more than one part, whatever the counting
 STOPPED_TOPIC = "stopped"
 
@@ -79,9 +84,11 @@ class Flight:
         "handed",
         "left_open",
         "order",
+        "refusals",
         "stream",
         "total",
         "unfit",
+        "unsure",
         "why",
     )
 
@@ -96,7 +103,9 @@ class Flight:
         self.decision = 0
         self.left_open = 0  # parts under way, without an answer
         self.total = 0  # parts put on the line
+        self.refusals = 0  # times an upstream said that it does not take this now
         self.unfit = ""  # why some channel could not carry it
+        self.unsure = 0  # parts that were sent and not answered, each time
         self.declined: list[Any] = []  # slots of declined parts
         self.why: Declined | None = None
 
@@ -187,6 +196,7 @@ class Gateway:
         self._swept: dict[bytes, float] = {}
         self._stopped: dict[tuple[bytes, int], float] = {}
         self._recheck: list[Handed] = []
+        self._later: list[tuple[Handed, float]] = []  # put off, and until when
         self._leaving: list[tuple[Flight, Line, list[Parcel]]] = []
         self._decisions = Decisions()
         self._dialects: dict[ChannelId, str] = {}  # as stored
@@ -488,6 +498,7 @@ class Gateway:
             outcome = answer.outcome
             if isinstance(outcome, Ack):
                 acks += 1
+                line.refused_in_a_row = 0
                 self._acked(flight, line, answer, outcome)
                 continue
             self._counters.answered(type(outcome).__name__.lower())
@@ -547,12 +558,31 @@ class Gateway:
         Returns the message if it is to be put back.
         """
         line.channel.stored((answer.slot,))
-        line.rest(time.monotonic())
         line.again(answer.parcel)
-        if line.holds(flight) < flight.total:
+        whole = line.holds(flight) == flight.total
+        answered = answer.slot is not None  # else no session was there to ask
+        if answered:
+            line.refused_in_a_row += 1
+            flight.refusals += 1
+        only_this = answered and whole and line.takes_others
+        if not only_this or (flight.refusals == 1 and len(self._lines) > 1):
+            line.rest(time.monotonic())
+        if not whole:
             return ()
         line.take_out(flight)
+        if only_this and flight.refusals > REFUSALS_MAX:
+            self._put_off(flight, line)
+            return ()
         return (flight,)
+
+    def _put_off(self, flight: Flight, line: Line) -> None:
+        """Try a message later that is refused again and again while others are taken: they need not wait for it."""
+        handed = flight.handed
+        if handed.lane == PROMOTIONAL:
+            line.open_promotional -= flight.total
+        age_s = clock.now_s() - accepted_at_s(UUID(bytes=handed.id))
+        self._later.append((handed, clock.now_s() + min(max(age_s / 2, PUT_OFF_S), PUT_OFF_S_MAX)))
+        self._claim_wake.set()
 
     def _back(self, flights: Sequence[Flight], line: Line) -> None:
         """Put messages back at the head of their streams, in the order in which they came, to be routed anew."""
@@ -568,11 +598,12 @@ class Gateway:
             stream.flights.extendleft(sorted(head, key=lambda flight: flight.order, reverse=True))
 
     def _unsure(self, flight: Flight, line: Line, answer: Answer) -> Sequence[Flight]:
-        """It may have left. Codes, and notices that may, are sent again; the others wait for a report.
+        """It may have left. Codes, and notices that may, are sent again, so often; the others wait for a report.
 
         Returns the message if it is to be put back.
         """
-        if flight.careful:
+        flight.unsure += 1
+        if flight.careful or flight.unsure > UNSURE_AGAIN_MAX * flight.total:
             self._wait_unsure(flight, line, answer)
             return ()
         line.channel.stored((answer.slot,))
@@ -587,7 +618,7 @@ class Gateway:
         self.ticker.maybe(
             Maybe(
                 channel_id=line.row.id, tenant_id=handed.tenant_id, message_id=handed.id, part_index=parcel.part_index,
-                attempt=handed.attempt, sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro,
+                attempt=handed.attempt, sent_ms=int(answer.sent_at_s * 1000), cost_micro=line.row.cost_micro * flight.parts_each,
                 decision=flight.decision, phone_index=self._vault.phone_index(handed.number),
             )
         )  # fmt: skip
@@ -850,6 +881,7 @@ class Gateway:
         if not self._lines:
             return
         await self._look_again()
+        await self._write_later()
         for lane in LANES:
             if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
                 self._claim_wake.set()
@@ -899,6 +931,16 @@ class Gateway:
             for handed in again:
                 self._mine.pop(handed.id, None)
             await self._load(*_keys(again))
+
+    async def _write_later(self) -> None:
+        """Leave what is put off to whoever claims it then."""
+        later = self._later[: self._settings.claim_batch_max]
+        if later:
+            tenant_ids, message_ids = _keys([handed for handed, _ in later])
+            await self._database.execute(PUT_OFF_SQL, tenant_ids, message_ids, [due_s for _, due_s in later])
+            for handed, _ in later:
+                self._mine.pop(handed.id, None)
+            del self._later[: len(later)]
 
     async def _sweep(self) -> None:
         """Take rows born ours that nobody handed over, and forget what was remembered long enough."""
@@ -1254,6 +1296,12 @@ SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel,
 
 WAIT_SQL: LiteralString = """
 UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s)
+  FROM unnest($1::int[], $2::uuid[], $3::float8[]) AS w(tenant_id, id, due_s)
+ WHERE o.tenant_id = w.tenant_id AND o.id = w.id
+"""
+
+PUT_OFF_SQL: LiteralString = """
+UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s), leaving_channel = 0, leaving_at = NULL
   FROM unnest($1::int[], $2::uuid[], $3::float8[]) AS w(tenant_id, id, due_s)
  WHERE o.tenant_id = w.tenant_id AND o.id = w.id
 """

@@ -103,7 +103,8 @@ class Watcher:
 
     async def _follow(self, traced: Traceable, asked: Asked) -> None:
         until_s = time.monotonic() + min(asked.seconds, SECONDS_MAX)
-        last = max((one.number for one in traced.trace()), default=0)
+        kept = traced.trace()  # some channels always keep a few, to show what led up to now
+        last = kept[0].number - 1 if kept else 0
         while time.monotonic() < until_s:
             seen = traced.trace(last)
             if seen:

@@ -59,7 +59,8 @@ def _fields(pdu: type[Pdu]) -> Iterator[str]:
     hints = get_type_hints(pdu, include_extras=True)
     for name in pdu.__struct_fields__:
         kind = fields.kind_of(hints[name])
-        if kind is not None and getattr(kind, "layout", "…"):  # what a version has no room for stands nowhere
+        absent = isinstance(kind, Listed) and not kind.layout  # this version has no room for it
+        if kind is not None and not absent:
             yield f"{name} {_kind(kind)}"
 
 

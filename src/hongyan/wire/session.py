@@ -69,7 +69,7 @@ class End(StrEnum):
     PEER_LOGGED_OUT = "peer logged out"
     LOGIN_REFUSED = "login refused"
     LOGIN_TOO_LATE = "login too late"  # not logged in within login_wait_s
-    DEAD = "dead"  # heartbeats unanswered
+    DEAD = "dead"  # heartbeats unanswered; requests, where there are no heartbeats
     INACTIVE = "inactive"  # nothing but heartbeats for inactivity_s
     BROKEN = "broken"  # the stream is lost: an impossible length
     IMPATIENT = "impatient"  # more than held_octets_max behind a login that has no answer yet
@@ -91,7 +91,7 @@ class Dialect:
     decode: Callable[[bytes], Pdu]  # raises RemoteProtocolError for a PDU that cannot be read
     encode: Callable[[Pdu, int | None], bytes]  # None: under the PDU's own number
     turns: Mapping[type[Pdu], Turn]
-    heartbeat: Pdu | None  # None: silence is no sign of death, and the opener alone logs out (SGIP)
+    heartbeat: Pdu | None  # None: silence alone is no sign of death, and the opener alone logs out (SGIP)
     logout: Pdu
     welcomes: Callable[[Pdu], bool]  # is this login response an acceptance?
     answer: Callable[[Pdu, Answer], Pdu | None]
@@ -120,7 +120,9 @@ class Limits:
     heartbeat_wait_s: float | None = (
         None  # from a heartbeat without a sign of life to the next; None: heartbeat_s
     )
-    heartbeat_misses_max: int = 3  # heartbeats without a sign of life; the next one due ends the session
+    # Heartbeats without a sign of life; the next one due ends the session. Where there are none (SGIP), so many
+    # requests end it that waited ack_wait_s for an answer, with no sign of life in all that time.
+    heartbeat_misses_max: int = 3
     inactivity_s: float | None = None  # nothing but heartbeats either way; SGIP says 60, None is for ever
 
 
@@ -502,9 +504,9 @@ class Session:
             return events
         if self._is_behind():
             self._read(self._held, now_s, events)
+        self._give_up_waiting(now_s, events)
         if self._is_over():
             return events
-        self._give_up_waiting(now_s, events)
         if self.state is State.LOGGING_OUT and now_s >= self._logout_s + limits.ack_wait_s:
             self._close(End.LOGGED_OUT, "they did not answer", events)
         elif self._is_inactive(now_s):
@@ -523,8 +525,12 @@ class Session:
                 break
             overdue.append(number)
             events.append(Unanswered(number, about))
+            if self.dialect.heartbeat is None and sent_s >= self._heard_s:
+                self._misses += 1
         for number in overdue:
             del self._waiting[number]
+        if overdue and self.dialect.heartbeat is None and self._misses >= self._limits.heartbeat_misses_max:
+            self._close(End.DEAD, f"{self._misses} requests unanswered", events)
 
     def _is_inactive(self, now_s: float) -> bool:
         inactivity_s = self._limits.inactivity_s

@@ -15,16 +15,13 @@ from hongyan.vocab import text as texts
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.text import Counting, Encoding, Split, TextPart, Udh
 
-LOGIN_AGE_MAX: Final = timedelta(
-    minutes=15
-)  # the documents set no limit; customers' clocks are off by minutes
+# The documents set no limit; customers' clocks are off by minutes.
+LOGIN_AGE_MAX: Final = timedelta(minutes=15)
 FORMATS: Final[Mapping[Encoding, int]] = {Encoding.ASCII: 0, Encoding.UCS2: 8, Encoding.GBK: 15}
 
 _LISTED: Final = {number: encoding for encoding, number in FORMATS.items()}
-_GROUPS: Final = {
-    0b00: Encoding.GSM7,
-    0b10: Encoding.UCS2,
-}  # bits 3-2 of 0001 xxxx to 0011 xxxx [TS 23.038 §4]
+# By bits 3-2 of 0001 xxxx to 0011 xxxx [TS 23.038 §4].
+_GROUPS: Final = {0b00: Encoding.GSM7, 0b10: Encoding.UCS2}
 
 
 def encoding(number: int) -> Encoding:

@@ -33,9 +33,8 @@ from hongyan.wire import fields, sgip
 from hongyan.wire.session import Dialect
 from hongyan.wire.sgip import LoginType, Result, SequenceNumber, State
 
-NODE: Final = (
-    100_000  # an SMG's node is 1, its area code and its own digit; ours are this and the door's number
-)
+# An SMG's node is 1, its area code and its own digit; ours are this and the door's number.
+NODE: Final = 100_000
 SEQUENCE: Final = "sequence_number"  # the parameter that a number is refused by
 
 _RESULTS: Final[Mapping[Code, Result]] = {

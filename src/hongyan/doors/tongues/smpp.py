@@ -7,7 +7,6 @@ digits, for peers of 3.3 that name a later version), receipt_tlvs (default yes).
 
 import hmac
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import count
 from typing import Final
 
 from msgspec import structs
@@ -65,18 +64,30 @@ _STATES: Final[Mapping[Status, MessageState]] = {
     Status.CANCELLED: MessageState.DELETED,
     Status.UNKNOWN: MessageState.UNKNOWN,
 }
-_WANTED: Final = (
-    0,
-    ALWAYS,
-    ON_FAILURE,
-    ON_SUCCESS,
-)  # by the two low bits of registered_delivery [P50 4.7.21]
+# By the two low bits of registered_delivery [P50 4.7.21].
+_WANTED: Final = (0, ALWAYS, ON_FAILURE, ON_SUCCESS)
 _NOT_OFFERED: Final[Mapping[type[fields.Pdu], CommandStatus]] = {
     smpp.QuerySm: CommandStatus.QUERYFAIL,
     smpp.CancelSm: CommandStatus.CANCELFAIL,
     smpp.ReplaceSm: CommandStatus.REPLACEFAIL,
 }
 _DATA_CODINGS: Final = {Encoding.ASCII: 1, Encoding.LATIN1: 3, Encoding.UCS2: 8}
+
+
+class ShortIds:
+    """Ids of 32 bits, of all sessions of one door: 4 bits of its number, then milliseconds, which come again after 3 days.
+
+    The counter is never behind the clock, so a door that starts again gives none twice.
+    """
+
+    def __init__(self, door: int) -> None:
+        self._door = door & 0xF
+        self._next = 0
+
+    def make(self) -> int:
+        made = max(self._next, int(clock.now_s() * 1_000))
+        self._next = made + 1
+        return self._door << 28 | made & 0xFFF_FFFF
 
 
 class Smpp:
@@ -90,6 +101,7 @@ class Smpp:
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
+        self._shorts = ShortIds(numbers.door)
 
     def account(self, login: fields.Pdu) -> str:
         assert isinstance(login, smpp.Bind)
@@ -103,7 +115,7 @@ class Smpp:
         assert isinstance(login, smpp.Bind)
         dialect = smpp.dialect_of(login)
         version = 0x34 if dialect is smpp.DIALECT else None
-        words = Words(account, self._numbers, short_ids=dialect is not smpp.DIALECT)
+        words = Words(account, self._numbers, self._shorts, short_ids=dialect is not smpp.DIALECT)
         return smpp.bind_resp(login, SYSTEM_ID, sc_interface_version=version), dialect, words
 
     def objection(self, login: fields.Pdu, account: Login) -> Fault | None:  # noqa: ARG002 - all are let in
@@ -122,12 +134,11 @@ class Smpp:
 class Words:
     """One session's words (see tongue.Words)."""
 
-    def __init__(self, account: Login, numbers: Numbers, *, short_ids: bool) -> None:
+    def __init__(self, account: Login, numbers: Numbers, shorts: "ShortIds", *, short_ids: bool) -> None:
         self._numbers = numbers
         self._default = Encoding(str(account.settings.get("data_coding_0", Encoding.GSM7)))
         self._receipt_tlvs = bool(account.settings.get("receipt_tlvs", True)) and not short_ids
-        self._short_ids = short_ids or bool(account.settings.get("short_ids", False))
-        self._short = count(int(clock.now_s()))
+        self._short = shorts if short_ids or account.settings.get("short_ids", False) else None
 
     def number(self, pdu: fields.Pdu) -> Hashable:
         return pdu.sequence_number
@@ -196,8 +207,8 @@ class Words:
 
     def ids(self, _pdu: fields.Pdu, count: int, /) -> Sequence[bytes]:
         # A submit_multi has one message_id, which its receipts share [P34 4.5.2].
-        if self._short_ids:
-            return [smpp.message_id_33(next(self._short)).encode()] * count
+        if self._short is not None:
+            return [smpp.message_id_33(self._short.make()).encode()] * count
         return [b"%d" % (self._numbers.make() & SIGNED_MAX)] * count
 
     def taken(

@@ -5,6 +5,7 @@ the other small words that all of them use.
 Nothing here knows sockets, the database or which rules a message must pass.
 """
 
+import secrets
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -51,9 +52,8 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
     source: str
     written: str  # the number as the customer wrote it
-    ids: tuple[
-        bytes, ...
-    ]  # what each of its submits was answered with, as people write it, in the order of parts
+    # What each of its submits was answered with, as people write it, in the order of parts.
+    ids: tuple[bytes, ...]
     wanted: tuple[int, ...]
 
 
@@ -157,8 +157,8 @@ class Numbers:
     """Numbers for submits, unique in a process within the year; laid out as CMPP wants a Msg_Id [C3 §8.4.3.2]."""
 
     def __init__(self, door: int) -> None:
-        self._gateway = door
-        self._next = 0
+        self.door = door
+        self._next = secrets.randbits(28)  # a door that starts again within a second must give none twice
 
     def make(self, count: int = 1) -> int:
         """Return a number: of a group the first of so many in a row, all alike but for their last 16 bits."""
@@ -168,7 +168,7 @@ class Numbers:
             number = (number | 0xFFFF) + 1
         self._next = number + count
         # Doors are numbered to 999; 12 more bits of the counter than its own 16 keep a second's ids apart.
-        return cmpp.make_msg_id(at, (self._gateway << 12 | number >> 16 & 0xFFF) & 0x3F_FFFF, number & 0xFFFF)
+        return cmpp.make_msg_id(at, (self.door << 12 | number >> 16 & 0xFFF) & 0x3F_FFFF, number & 0xFFFF)
 
 
 def china_now() -> datetime:
