@@ -318,6 +318,23 @@ async def test_a_closed_port_is_a_failure_that_did_not_leave() -> None:
     assert outcome == Failed("no connection", retry=True, left=False)
 
 
+class Mute(Lying):
+    """A name server that never answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        del host, port, family
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_name_server_that_never_answers_is_a_failure_that_did_not_leave() -> None:
+    async with open_egress(GUARDED, Mute("8.8.8.8")) as egress:
+        outcome = await egress.request("POST", "http://slow.example/", timeout_s=0.2, body=b"x")
+    assert outcome == Failed("timeout while connecting", retry=True, left=False)
+
+
 @pytest.mark.parametrize("host", ["x" * 64 + ".invalid", "a..b"])
 async def test_a_name_that_is_none_is_a_failure_that_did_not_leave(host: str) -> None:
     async with open_egress(GUARDED) as egress:

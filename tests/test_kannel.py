@@ -306,6 +306,9 @@ async def test_kannel_sends_through_our_operator_and_hears_reports_and_replies(t
         (reply,) = await one.heard.until("/inbound")
         assert reply["to"] == ["1069"]
         assert reply["from"][0].endswith("13800138001")
+        async with asyncio.timeout(10):  # its answer may come behind what it has told already
+            while simulator.statistics().texts_acked < 1:
+                await asyncio.sleep(0.01)
         counted = simulator.statistics()
         assert (counted.sessions, counted.repeated_parts, counted.refused) == (1, 0, {})
         assert counted.reports_acked == counted.reports

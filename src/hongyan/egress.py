@@ -25,7 +25,8 @@ from yarl import URL
 from hongyan.settings import Settings
 
 CONNECTIONS_MAX = 1024
-CONNECT_WAIT_S = 5.0
+CONNECT_WAIT_S = 5.0  # look-up included
+CONNECT_SHARE = 0.9  # of a short deadline, so that we know whether it passed before anything left
 # Shorter than what common servers keep (5 s and more): who closes first does not lose our request.
 IDLE_KEEP_S = 4.0
 RESOLVERS_MAX = 16  # threads: a name server that hangs holds one of ours, not the program's
@@ -161,7 +162,9 @@ class Egress:
                 headers=headers,
                 data=body or None,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_WAIT_S, timeout_s)),
+                timeout=aiohttp.ClientTimeout(
+                    total=timeout_s, connect=min(CONNECT_WAIT_S, CONNECT_SHARE * timeout_s)
+                ),
             ) as response:
                 octets = await _read(response.content, answer_octets_max)
                 return Answer(response.status, octets, response.headers)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode, b64encode
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -292,6 +293,51 @@ async def test_a_text_they_never_take_is_not_cut_for_them() -> None:
     assert provider.asked == []
 
 
+def test_the_time_is_written_with_its_zone() -> None:
+    channel = built(time_format="%Y-%m-%dT%H:%M:%S%z", body={"t": "{time}", "s": "{time_s}"})
+    assert isinstance(channel, CustomHttp)
+    call = channel._put([parcel()])
+    assert not isinstance(call, Declined)
+    said = json.loads(call.body)
+    assert said["t"].endswith("+0800")
+    assert int(datetime.fromisoformat(said["t"]).timestamp()) == int(said["s"])
+
+
+def test_a_header_of_theirs_stands_in_place_of_ours_however_it_is_written() -> None:
+    settings = {"headers": {"content-type": "application/vnd.sms+json"}, "body": {"t": "{text}"}}
+    channel = built(**settings)
+    assert isinstance(channel, CustomHttp)
+    call = channel._put([parcel()])
+    assert not isinstance(call, Declined)
+    assert call.headers == {"content-type": "application/vnd.sms+json"}
+
+
+def test_a_value_of_its_own_that_is_nested_too_deep_is_declined() -> None:
+    channel = built(body={"t": "json:{text}"}, text_characters_max=10_000)
+    assert isinstance(channel, CustomHttp)
+    deep = parcel(octets=("[" * 10_000).encode("utf-16-be"), encoding=Encoding.UCS2)
+    assert isinstance(channel._put([deep]), Declined)
+
+
+def test_a_push_of_more_than_anybody_tells_at_once_is_not_read() -> None:
+    channel = built(push_id_path="id", push_status_path="state")
+    with pytest.raises(BadPush, match="too many"):
+        channel.read_push({}, b"[" + b"1," * 20_000 + b"1]")
+
+
+def test_what_is_odd_in_a_push_takes_nothing_from_the_others() -> None:
+    channel = built(push_items_path="list", push_id_path="id", push_status_path="state")
+    told = {"list": [{"id": "1"}, {"id": "2", "state": "DELIVRD"}, None, 7, {"id": None, "state": "DELIVRD"}]}
+    assert [report.upstream_id for report in channel.read_push({}, json.dumps(told).encode()).reports] == [
+        "2"
+    ]
+
+
+def test_a_push_of_an_empty_list_tells_nothing_and_is_answered() -> None:
+    channel = built(push_items_path="list", push_id_path="id", push_status_path="state")
+    assert channel.read_push({}, b'{"list": []}').answer == b"OK"
+
+
 def test_what_is_filled_in_is_data_and_never_a_template() -> None:
     channel = built(secrets={"key": "k3y"}, body={"t": "{text}"})
     assert isinstance(channel, CustomHttp)
@@ -323,7 +369,10 @@ def test_an_address_is_percent_encoded_where_it_is_filled_in() -> None:
         ({"recipes": {"a": ["pairs a b c"]}}, "two words"),
         ({"recipes": {"a": ["text {recipe.b}"], "b": ["text {recipe.a}"]}}, "needs itself"),
         ({"recipes": {"a": ["body", "md5", "hex"]}, "body": {"s": "{recipe.a}"}}, "cannot stand in the body"),
+        ({"headers": {"X Y": "1"}}, "no header 'X Y'"),
+        ({"headers": {"X-Y\r\nZ": "1"}}, "no header"),
         ({"push_signature": ["body"]}, "go together"),
+        ({"push_signature": ["body"], "push_signature_at": "{header.X-Sign}"}, "lower case"),
         ({"push_signature": ["text {number}"], "push_signature_at": "{field.a}"}, "no name {number}"),
         ({"body_form": "text"}, "answers only"),
         ({"secrets": {"a": 1}}, "secrets"),

@@ -120,6 +120,12 @@ async def test_the_pace_bounds_what_is_taken_at_once() -> None:
         await opened.recorder.until(lambda: len(opened.recorder.answers) == 2)
 
 
+async def test_the_channel_says_when_its_pace_lets_something_leave_again() -> None:
+    async with Provider(take) as provider, against(provider, messages_per_s=20.0) as opened:
+        for handle in range(3):  # send() looks for room only when it is told of a change
+            assert await opened.send(parcel(handle)) == [Ack("abc", "abc")]
+
+
 async def test_throttling_pauses_the_channel_and_says_for_how_long() -> None:
     replies = [Reply(b"", status=429, headers={"Retry-After": "1"}), Reply({"code": 0, "id": "2"})]
     async with Provider(lambda _: replies.pop(0)) as provider, against(provider) as opened:
@@ -213,6 +219,24 @@ def test_a_code_is_found_whole_then_by_its_first_words_and_an_account_may_overru
     assert codes.outcome("601", "", 200) == Declined("601", Cause.UNKNOWN)  # a number is theirs alone
     assert codes.outcome("never seen", "", 200) == Declined("never seen", Cause.UNKNOWN)
     assert isinstance(codes.outcome("never seen", "", 503), Unsure)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, Declined),
+        (400, Declined),
+        (403, Declined),  # some refuse a number so
+        (401, Unreachable),  # our key has been changed: no message's fault
+        (402, Unreachable),
+        (407, Unreachable),
+        (408, Unsure),
+        (429, Throttled),
+        (500, Unsure),
+    ],
+)
+def test_the_status_speaks_where_a_code_is_not_known(status: int, kind: type[Any]) -> None:
+    assert isinstance(WordCodes({}, PostSettings()).outcome("never seen", "", status), kind)
 
 
 def test_only_what_is_filed_is_carried() -> None:

@@ -1,6 +1,5 @@
 """The kind `twilio` against a server that answers as Twilio does, and pushes signed as Twilio signs them."""
 
-import importlib
 from base64 import b64encode
 from typing import Any
 from urllib.parse import urlencode
@@ -153,6 +152,26 @@ async def test_a_code_says_what_may_follow(reply: Reply, outcome: object) -> Non
         assert await opened.send(parcel()) == [outcome]
 
 
+async def test_who_speaks_their_api_may_write_codes_as_words_and_leave_words_out() -> None:
+    taken = {"sid": "SM1", "status": None, "error_code": "", "message": None}
+    async with Provider(Api(Reply(taken, 201))) as provider, against(provider) as opened:
+        assert await opened.send(parcel()) == [Ack("SM1", "SM1")]
+    refused = {"sid": None, "code": "21211", "message": None, "status": "400"}
+    async with Provider(Api(Reply(refused, 400))) as provider, against(provider) as opened:
+        assert await opened.send(parcel()) == [Declined("21211", Cause.INVALID_NUMBER)]
+    failed = {"sid": "SM1", "status": "failed", "error_code": "30003"}
+    async with Provider(lambda _: Reply(failed)) as provider, against(provider) as opened:
+        report = await opened.channel.ask("SM1", "+8613800138000", "")
+    assert report is not None
+    assert (report.cause, report.code) == (Cause.ABSENT, "failed/30003")
+
+
+@pytest.mark.parametrize("code", [21603, 21703])
+async def test_an_account_without_a_sender_is_no_fault_of_the_message(code: int) -> None:
+    async with Provider(Api(fault(code))) as provider, against(provider) as opened:
+        assert await opened.send(parcel()) == [Unreachable(f"{code}: no")]
+
+
 # ---- reports
 
 
@@ -202,6 +221,12 @@ def test_what_a_person_texts_arrives() -> None:
     assert read.inbound == (Inbound("+14155550100", "+15005550006", "停", read.inbound[0].at_s),)
 
 
+def test_a_status_callback_that_repeats_our_text_is_a_report_all_the_same() -> None:
+    fields = {"MessageStatus": "delivered", "To": "+8613800138000", "From": "+15005550006", "Body": "你好"}
+    read = built().read_push(*told(**fields))
+    assert ([report.status for report in read.reports], read.inbound) == ([Status.DELIVERED], ())
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://sms.example.com/v1/upstream/7?k=word", "https://sms.example.com:443/v1/upstream/7?k=word"],
@@ -224,6 +249,14 @@ def test_a_push_that_twilio_did_not_sign_is_forged() -> None:
         with pytest.raises(BadPush) as caught:
             channel.read_push(forged_headers, forged_body)
         assert caught.value.forged
+
+
+def test_without_a_token_every_push_is_forged() -> None:
+    with pytest.raises(BadPush) as caught:
+        built(auth_token="", api_key="SK1", api_key_secret="kk").read_push(
+            *told(token="", MessageStatus="delivered")
+        )
+    assert caught.value.forged
 
 
 def test_a_push_of_something_else_is_refused() -> None:
@@ -253,17 +286,3 @@ def test_the_signature_of_the_documents_example_comes_out() -> None:
     ]
     url = "https://mycompany.com/myapp.php?foo=1&bar=2"
     assert signature("12345", url, pairs) == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
-
-
-def test_their_own_library_signs_alike() -> None:
-    pytest.importorskip("twilio", reason="twilio is not installed")
-    validator = importlib.import_module("twilio.request_validator").RequestValidator(TOKEN)
-    pairs = {"Body": "你好", "From": "+1", "To": "+2", "MessageSid": "SM1"}
-    assert signature(TOKEN, PUSH_URL, list(pairs.items())) == validator.compute_signature(PUSH_URL, pairs)
-    headers, body = told(MessageStatus="delivered")
-    assert built().read_push(headers, body).reports
-    assert validator.validate(
-        PUSH_URL,
-        {"MessageSid": "SM1", "AccountSid": SID, "ApiVersion": "2010-04-01", "MessageStatus": "delivered"},
-        headers["x-twilio-signature"],
-    )

@@ -245,6 +245,7 @@ async def test_a_message_travels_from_the_door_to_an_operator_and_back(database:
         }
         message_id = (await ask(door.port, "POST", "/v1/messages", sent, headers)).json["data"]["id"]
         await way.final(message_id)
+        await way.until("SELECT FROM decision WHERE trace ? 'route'")  # traces are stored beside the way
         told = (await ask(door.port, "GET", f"/v1/messages/{message_id}", headers=headers)).json["data"]
         assert (told["status"], told["upstream_code"]) == ("delivered", "DELIVRD")
         (attempt,) = told["attempts"]

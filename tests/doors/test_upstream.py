@@ -234,6 +234,18 @@ async def test_a_push_is_no_larger_than_a_request_may_be(taking: Served, path: s
     assert reply.status == 413
 
 
+async def test_a_channel_whose_settings_no_longer_fit_has_its_pushes_come_again(
+    world: make.World, taking: Served, channel_id: ChannelId, path: str
+) -> None:
+    async with world.database.transaction() as tx:
+        other = await make.channel(tx, world.vault, name="old", kind="aliyun", config={"key": "of long ago"})
+    await taking.keeper.load()
+    assert (await ask(taking.port, "POST", path_of(world.vault, other, "old"), [DELIVERED])).status == 503
+    message_id = await taken(world, channel_id)
+    assert (await ask(taking.port, "POST", path, [DELIVERED])).status == 200
+    assert await status_of(world, message_id) is Status.DELIVERED
+
+
 # ---- what cannot be stored
 
 

@@ -20,6 +20,12 @@ def python_packages() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sdk_packages() -> Path:
+    """PYTHONPATH for the providers' own libraries."""
+    return fetch.packages(fetch.SDKS)
+
+
+@pytest.fixture(scope="session")
 def class_path() -> str:
     """Where Java finds its libraries, and the speakers that use them."""
     jars = fetch.packages(fetch.MAVEN) / "jars"

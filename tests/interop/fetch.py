@@ -49,13 +49,21 @@ NPM: Final = Registry(
     ("node", "npm"),
     ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"),
 )
-PYPI: Final = Registry(
-    "PyPI",
-    ("python.txt",),
-    (),
-    (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries=0", "install",
-     "--quiet", "--target=.", "--no-deps", "--no-build-isolation", "--require-hashes", "--requirement=python.txt"),
-)  # fmt: skip
+
+
+def _pypi(pins: str) -> Registry:
+    """Describe a folder for Python's import path, by a list of pins with hashes that names all that is needed."""
+    return Registry(
+        "PyPI",
+        (pins,),
+        (),
+        (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries=0", "install", "--quiet",
+         "--target=.", "--no-deps", "--no-build-isolation", "--require-hashes", f"--requirement={pins}"),
+    )  # fmt: skip
+
+
+PYPI: Final = _pypi("python.txt")
+SDKS: Final = _pypi("sdks.txt")
 MAVEN: Final = Registry(
     "Maven",
     ("pom.xml",),

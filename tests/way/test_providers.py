@@ -14,6 +14,7 @@ from channels.providers import QUICK as HTTP_QUICK
 from channels.providers import Answered, Asked, Provider, Reply, Silence
 from hongyan import clock
 from hongyan.channels import kinds
+from hongyan.channels.channel import Report
 from hongyan.settings import Settings
 from hongyan.simulator import behaviour
 from hongyan.simulator.behaviour import Rule
@@ -22,6 +23,7 @@ from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, Purpose, Status
 from hongyan.way import prune
 from hongyan.way.accept import Accepted, Draft
+from hongyan.way.submit import UNSURE_AGAIN_MAX
 from plane import QUICK, Plane, awake, books_balance, plane
 
 NUMBER: Final = "13800138000"
@@ -366,6 +368,15 @@ async def test_a_second_attempt_that_is_filed_nowhere_ends_as_the_first_did(data
         await books_balance(way.database)
 
 
+async def test_a_text_taken_whole_without_an_id_costs_all_of_its_parts(database: str) -> None:
+    async with provided(database, "custom_http", templates={"long": "SMS_4"}) as (way, service, _):
+        service.instead = [Reply({})]
+        await way.send(NUMBER, **await long(way))
+        await way.until("SELECT 1 FROM submitted")
+        (row,) = await way.database.fetch("SELECT state, cost_micro FROM submitted")
+        assert (row["state"], row["cost_micro"]) == (1, PARTS * 30_000)
+
+
 # ---- the unhappy ways
 
 
@@ -393,6 +404,23 @@ async def test_a_notice_that_was_not_answered_is_sent_again(database: str) -> No
         pushed(way, service, channel_id)
         assert (await way.final(message_id))["status"] == Status.DELIVERED.number
         assert service.sent == [ASKED["aliyun"]] * 2
+        await books_balance(way.database)
+
+
+async def test_a_notice_that_is_never_answered_in_words_we_read_is_not_sent_for_ever(database: str) -> None:
+    async with provided(database, "custom_http", ok_path="code") as (
+        way,
+        service,
+        channel_id,
+    ):  # wrong: they say "id"
+        message_id = await way.send(NUMBER)
+        await way.until("SELECT 1 FROM submitted WHERE state = 1")
+        await way.until("SELECT 1 WHERE NOT EXISTS (SELECT FROM outbox)")
+        assert len(service.sent) == 1 + UNSURE_AGAIN_MAX
+        way.gateway.reported(
+            channel_id, [Report("x", Status.DELIVERED, Cause.NONE, "", clock.now_s(), number=f"+86{NUMBER}")]
+        )
+        assert (await way.final(message_id))["status"] == Status.DELIVERED.number
         await books_balance(way.database)
 
 

@@ -102,7 +102,6 @@ CODES: Final[Mapping[str, Meaning]] = {
     "Throttling": (Verdict.THROTTLED, Cause.RATE_LIMITED),
     "SignatureDoesNotMatch": (Verdict.UNREACHABLE, Cause.REJECTED),
     "IncompleteSignature": (Verdict.UNREACHABLE, Cause.REJECTED),
-    "SignatureNonceUsed": (Verdict.UNREACHABLE, Cause.REJECTED),
     "InvalidTimeStamp": (Verdict.UNREACHABLE, Cause.REJECTED),
     "InvalidVersion": (Verdict.UNREACHABLE, Cause.REJECTED),
     "InvalidAction": (Verdict.UNREACHABLE, Cause.REJECTED),
@@ -111,6 +110,8 @@ CODES: Final[Mapping[str, Meaning]] = {
     "Forbidden": (Verdict.UNREACHABLE, Cause.REJECTED),
     "ServiceUnavailable": (Verdict.UNREACHABLE, Cause.NETWORK),
     "InternalError": (Verdict.UNSURE, Cause.NETWORK),
+    # Our nonces are random, so something between us sent this very request twice, and the first may have been taken.
+    "SignatureNonceUsed": (Verdict.UNSURE, Cause.NETWORK),
 }
 PENDING: Final = frozenset({"REQUEST_SUCCESS"})  # taken, and no word from the operator yet
 SEND_STATUS: Final = {1: Status.SUBMITTED, 2: Status.UNDELIVERED, 3: Status.DELIVERED}  # QuerySendDetails
@@ -199,14 +200,11 @@ class Aliyun(Posts):
         )
 
     def _outcomes(self, parcels: Sequence[Parcel], answer: egress.Answer) -> Sequence[Outcome]:  # noqa: ARG002
-        try:
-            read = msgspec.json.decode(answer.body, type=_Taken)
-        except msgspec.DecodeError:
+        read = providers.answer_of(answer.body, _Taken)
+        if read is None or not read.code:
             return (providers.by_status(answer),)
         if read.code == "OK":
             return (Ack(read.biz_id, read.biz_id),)
-        if not read.code:
-            return (providers.by_status(answer),)
         return (self._codes.outcome(read.code, read.message, answer.status),)
 
     async def ask(self, upstream_raw: str, number: str, sender: str) -> Report | None:  # noqa: ARG002
@@ -218,20 +216,17 @@ class Aliyun(Posts):
                 "CurrentPage": "1",
             }  # fmt: skip
             answer = await self._fetch(self._call("QuerySendDetails", params))
-            if answer is None:
+            read = providers.answer_of(answer.body, _Details) if answer is not None else None
+            if read is None:
                 return None
-            try:
-                found = msgspec.json.decode(answer.body, type=_Details).details.each
-            except msgspec.DecodeError:
-                return None
-            if found:
+            if found := read.details.each:
                 return self._report(upstream_raw, number, found[0].err_code, SEND_STATUS.get(found[0].status))
         return None
 
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:  # noqa: ARG002 - they sign nothing
-        told: list[_Told] | _Told = providers.json_of(body, list[_Told] | _Told)
-        reports, inbound = [], []
-        for one in told if isinstance(told, list) else [told]:
+        told = providers.items_of(providers.json_of(body))
+        reports, inbound, reviews = [], [], 0
+        for one in providers.each_of(told, _Told):
             if one.biz_id and one.success is not None:
                 status = Status.DELIVERED if one.success else Status.UNDELIVERED
                 reports.append(
@@ -240,8 +235,10 @@ class Aliyun(Posts):
             elif one.content is not None and one.phone_number:
                 number = providers.e164(one.phone_number) or one.phone_number
                 inbound.append(Inbound(number, one.dest_code, one.content, clock.now_s()))
-            elif not (one.template_status or one.sign_status):  # how a review ended: no affair of a channel
-                raise BadPush("neither a report nor a text")
+            else:  # how a review ended: no affair of a channel
+                reviews += bool(one.template_status or one.sign_status)
+        if told and not (reports or inbound or reviews):
+            raise BadPush("neither a report nor a text")
         return Push(reports, inbound, PUSH_ANSWER, "application/json; charset=utf-8")
 
     def _report(self, biz_id: str, number: str, code: str, status: Status | None) -> Report:

@@ -16,11 +16,12 @@ Surprise: only POST. Whoever repeats a GET, as HTTP allows, would send twice.
 """
 
 import hmac
+import re
 import secrets as chance
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import quote, urlencode
@@ -68,6 +69,7 @@ REQUEST_NAMES: Final = frozenset(
     {"number", "number_digits", "number_national", "text", "sender", "validity_s", "time", "time_s", "time_ms", "nonce",
      "reference", "template", "signature", "values_json", "values_list"}
 )  # fmt: skip
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
 
 
 class Form(StrEnum):
@@ -182,6 +184,9 @@ class CustomHttpConfig(FiledSettings):
             for step in self._all(name)
         ):
             raise ValueError("a recipe of the whole body cannot stand in the body")
+        for name in self.headers:
+            if not HEADER_NAME.fullmatch(name):
+                raise ValueError(f"no header {name[:40]!a} can be")
         providers.check_url(PLACE.sub("x", self.url))
 
     def _all(self, name: str) -> Sequence[str]:
@@ -198,6 +203,8 @@ class CustomHttpConfig(FiledSettings):
                 family, dot, member = name.partition(".")
                 if not dot and name in plain:
                     continue
+                if family == "header" and member != member.lower():
+                    raise ValueError(f"{{{name}}}: names of headers are in lower case here")
                 if not dot or family not in families or member not in known.get(family, {member: None}):
                     raise ValueError(f"no name {{{name}}} for {template[:40]}")
 
@@ -212,6 +219,7 @@ class CustomHttp(Posts):
         super().__init__(config, way_out)
         self._config = config
         self._codes = WordCodes({}, config)
+        self._zone = timezone(timedelta(hours=config.time_zone_h))
         self._constant = {f"account.{name}": word for name, word in config.account.items()} | {
             f"secret.{name}": word.reveal() for name, word in config.secrets.items()
         }
@@ -235,7 +243,8 @@ class CustomHttp(Posts):
             return Declined("text_too_long", Cause.UNSUPPORTED)
         try:
             return self._call(Filling(config.recipes, {**self._constant, **self._named(parcel, text)}))
-        except (KeyError, ValueError) as error:  # a value the template lacks, or what is no JSON
+        except (KeyError, ValueError, RecursionError) as error:
+            # A value the template lacks, or what is no JSON.
             return Declined(f"cannot be written: {type(error).__name__}", Cause.UNSUPPORTED)
 
     def _named(self, parcel: Parcel, text: str) -> Mapping[str, str]:
@@ -248,7 +257,7 @@ class CustomHttp(Posts):
             "text": text,
             "sender": parcel.sender,
             "validity_s": str(parcel.validity_s),
-            "time": (clock.now() + timedelta(hours=config.time_zone_h)).strftime(config.time_format),
+            "time": datetime.fromtimestamp(now_s, self._zone).strftime(config.time_format),
             "time_s": str(int(now_s)),
             "time_ms": str(int(now_s * 1000)),
             "nonce": chance.token_hex(8),
@@ -290,7 +299,9 @@ class CustomHttp(Posts):
         headers = {name: filling.text(template) for name, template in config.headers.items()}
         if any(not value.isprintable() for value in headers.values()):
             raise ValueError("a header with a line break")
-        return Call(url, {"Content-Type": content_type, **headers}, body)
+        if not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = content_type
+        return Call(url, headers, body)
 
     def _outcomes(self, parcels: Sequence[Parcel], answer: egress.Answer) -> Sequence[Outcome]:  # noqa: ARG002
         config = self._config
@@ -321,13 +332,15 @@ class CustomHttp(Posts):
             return super().read_push(headers, body)
         tree = _read(body, config.push_form)
         self._check_signature(headers, body, tree)
-        items = opened(walk(tree, config.push_items_path))
-        heard = [self._heard(item) for item in (items if isinstance(items, list) else [items])]
+        items = providers.items_of(opened(walk(tree, config.push_items_path)))
+        heard = [self._heard(item) for item in items]
+        if heard and not any(heard):  # one that is odd must not cost the others
+            raise BadPush("neither a report nor a text")
         reports = [one for one in heard if isinstance(one, Report)]
         inbound = [one for one in heard if isinstance(one, Inbound)]
         return Push(reports, inbound, config.push_answer.encode(), config.push_answer_type)
 
-    def _heard(self, item: object) -> Report | Inbound:
+    def _heard(self, item: object) -> Report | Inbound | None:
         config = self._config
         number = at(item, config.push_number_path) if config.push_number_path else None
         number = providers.e164(number or "") or number or ""
@@ -338,7 +351,7 @@ class CustomHttp(Posts):
             return Inbound(number, access or "", text, clock.now_s())
         word = at(item, config.push_status_path) if config.push_status_path else None
         if not upstream_id or word is None:
-            raise BadPush("neither a report nor a text")
+            return None
         code = (at(item, config.push_code_path) if config.push_code_path else None) or word
         status, cause = Status.UNDELIVERED, Cause.NONE
         if word in config.push_delivered:

@@ -76,6 +76,7 @@ class Posts:
         self._pace = _Pace(settings.messages_per_s * settings.sessions)
         self._pause = Pause(settings.throttle_pause_s, settings.throttle_pause_s_max)
         self._asked_until_s = 0.0  # how long they asked us to wait, within throttle_pause_s_max
+        self._pacing = False  # a timer tells when the pace lets something leave again
         self._timers: set[asyncio.TimerHandle] = set()
         self._sending: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -139,6 +140,7 @@ class Posts:
             task.add_done_callback(self._sending.discard)
         if answers:  # not from inside submit(): its caller has not yet noted what it handed over
             asyncio.get_running_loop().call_soon(self._sink.answered, answers)
+        self._tell_when_paced()
 
     def stored(self, slots: Sequence[Any]) -> None:
         self._taken -= sum(slot is self for slot in slots)
@@ -209,9 +211,13 @@ class Posts:
         """How often reports are pulled; 0 = never."""
         return 0.0
 
-    async def _pull(self) -> tuple[Push, bool]:
-        """Fetch reports and texts that wait at the provider; True if there may be more."""
-        return Push(), False
+    async def _pull(self, tell: Callable[[Push], None]) -> bool:  # noqa: ARG002
+        """Fetch reports and texts that wait at the provider, and tell each lot once it is here.
+
+        What a provider has given away is in our memory alone until it is told and stored. Returns whether there may
+        be more.
+        """
+        return False
 
     async def _fetch(self, call: Call) -> egress.Answer | None:
         """Ask something that sends nothing; None where there is no answer."""
@@ -325,6 +331,18 @@ class Posts:
         self._down, self._on_trial = False, True
         self._changed()
 
+    def _tell_when_paced(self) -> None:
+        """Let the caller look for room again once the pace gives some: nothing else may happen until then."""
+        wait_s = self._pace.wait_s(time.monotonic())
+        if wait_s > 0 and not self._pacing and not self._closed and self._group is not None:
+            self._pacing = True
+            self._later(wait_s, self._paced)
+
+    def _paced(self) -> None:
+        self._pacing = False
+        self._changed()
+        self._tell_when_paced()  # the rate may be another by now
+
     def _later(self, wait_s: float, deed: Callable[[], None]) -> None:
         def come() -> None:
             self._timers.discard(timer)
@@ -351,10 +369,10 @@ class Posts:
             await asyncio.sleep(min(gap_s, PULL_AGAIN_S) if more else gap_s)
 
     async def _pull_once(self) -> bool:
-        """Pull, and tell what came; True if there may be more."""
+        """Pull; True if there may be more."""
         self._pulling = True
         try:
-            push, more = await self._pull()
+            return await self._pull(self._tell_pulled)
         except Exception as error:  # noqa: BLE001 - our bug; the next pull goes on
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a pull broke by a fault of ours", "exception": error}
@@ -363,12 +381,13 @@ class Posts:
         finally:
             self._pulling = False
             self._stirred.set()
+
+    def _tell_pulled(self, push: Push) -> None:
         self._unsettled += len(push.reports) + len(push.inbound)
         if push.reports:
             self._sink.reported([msgspec.structs.replace(one, slot=self._pulled) for one in push.reports])
         if push.inbound:
             self._sink.arrived([msgspec.structs.replace(one, slot=self._pulled) for one in push.inbound])
-        return more
 
     async def _stir(self, wait_s: float) -> None:
         """Wait until something was stored, at most wait_s."""
@@ -398,6 +417,12 @@ class _Pace:
         self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self.rate_per_s)
         self._at_s = now_s
         return int(self._tokens + 1e-9)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long until one message may leave; 0: it may now."""
+        if self.available(now_s) > 0:
+            return 0.0
+        return (1.0 - self._tokens) / self.rate_per_s
 
     def take(self, messages: int) -> None:
         self._tokens -= messages

@@ -1,12 +1,13 @@
 """What HTTP kinds have in common besides posting: settings, codes that are words, and how things are written.
 
 Pure. Entry points: PostSettings and FiledSettings, what all of them have to set; WordCodes, a provider's codes and
-what follows from each; by_status() for answers that cannot be read; national() and e164(); json_of() and form_of().
+what follows from each; by_status() for answers that cannot be read; national() and e164(); answer_of() and each_of()
+for what they say, which nobody can hold to its document; json_of(), form_of() and items_of() for pushes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -29,7 +30,11 @@ from hongyan.vocab import phone
 from hongyan.vocab import text as texts
 from hongyan.vocab.cause import Cause
 
+T = TypeVar("T")
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# Real pushes are short; by octets alone a million empty items would hold up a door for seconds.
+PUSH_ITEMS_MAX = 20_000
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what octets in place of JSON raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +131,10 @@ class WordCodes:
     def outcome(self, code: str, says: str, status: int) -> Outcome:
         """Say what follows from a code of an answer that took nothing; `says` are their words about it.
 
-        An unknown one is final, unless it came with a 5xx: then nobody knows. The wait of a Throttled is not set here.
+        Of an unknown one the status speaks. The wait of a Throttled is not set here.
         """
         meaning = self._find(code)
-        if meaning is None:
-            meaning = (Verdict.UNSURE if status >= 500 else Verdict.DECLINED, Cause.UNKNOWN)
-        verdict = self._verdicts.get(code.upper(), meaning[0])
+        verdict = self._verdicts.get(code.upper()) or (meaning[0] if meaning else _by_status_alone(status))
         match verdict:
             case Verdict.DECLINED:
                 return Declined(code, self.cause(code))
@@ -159,6 +162,19 @@ class WordCodes:
                 return self._table[key]
             key = key.rpartition(".")[0]
         return None
+
+
+def _by_status_alone(status: int) -> Verdict:
+    """Say what follows from a code nobody has explained: final, unless the status says the message is not to blame."""
+    match status:
+        case 401 | 402 | 407:  # our key, our balance, a proxy: not 403 and 404, which some say of a number
+            return Verdict.UNREACHABLE
+        case 429:
+            return Verdict.THROTTLED
+        case 408:
+            return Verdict.UNSURE
+        case _:
+            return Verdict.UNSURE if status >= 500 else Verdict.DECLINED
 
 
 # ---- what kinds write and read alike
@@ -220,11 +236,50 @@ def e164(written: str) -> str:
         return ""
 
 
-def json_of(body: bytes, wanted: Any = Any) -> Any:
-    """Read a push's JSON as that type. Raises BadPush."""
+def answer_of(body: bytes, wanted: type[T]) -> T | None:
+    """Read an answer's JSON as that struct; None where it is none.
+
+    Null is as good as absent and a number as its word: an answer that says "taken" must not be unreadable for less.
+    """
     try:
-        return msgspec.json.decode(body, type=wanted)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.convert(_plain(msgspec.json.decode(body)), wanted, strict=False)
+    except UNREADABLE:
+        return None
+
+
+def items_of(tree: Any) -> list[Any]:
+    """Return what a push tells: a list, or the one that stands alone. Raises BadPush for more than anybody tells at once."""
+    items = tree if isinstance(tree, list) else [tree]
+    if len(items) > PUSH_ITEMS_MAX:
+        raise BadPush("too many at once")
+    return items
+
+
+def each_of(items: Sequence[Any], wanted: type[T]) -> Sequence[T]:
+    """Read each as that struct; what cannot be read is left out: it must not cost the others."""
+    read = []
+    for item in items:
+        try:
+            read.append(msgspec.convert(_plain(item), wanted, strict=False))
+        except UNREADABLE:
+            continue
+    return read
+
+
+def _plain(tree: Any) -> Any:
+    """Leave out nulls and write numbers as words; strict=False reads them as what is wanted."""
+    if isinstance(tree, dict):
+        return {name: _plain(value) for name, value in tree.items() if value is not None}
+    if isinstance(tree, list):
+        return [_plain(value) for value in tree]
+    return tree if isinstance(tree, str | bool) else msgspec.json.encode(tree).decode()
+
+
+def json_of(body: bytes) -> Any:
+    """Read a push's JSON. Raises BadPush."""
+    try:
+        return msgspec.json.decode(body)
+    except UNREADABLE as error:
         raise BadPush("no JSON of theirs") from error
 
 

@@ -13,7 +13,7 @@ provider, so what a crash loses between the pull and our commit comes back only 
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final
@@ -25,6 +25,7 @@ from hongyan import clock, egress
 from hongyan.channels import providers
 from hongyan.channels.channel import (
     Ack,
+    BadPush,
     Declined,
     Inbound,
     Outcome,
@@ -87,6 +88,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "IpNotInWhitelist": (Verdict.UNREACHABLE, Cause.REJECTED),
     "ActionOffline": (Verdict.UNREACHABLE, Cause.REJECTED),
     "InternalError": (Verdict.UNSURE, Cause.NETWORK),
+    "ServiceUnavailable": (Verdict.UNSURE, Cause.NETWORK),
     # Reports: bare numbers of theirs, which would mean something else elsewhere.
     "002": (Verdict.DECLINED, Cause.ABSENT),
     "004": (Verdict.DECLINED, Cause.SUSPENDED),
@@ -198,13 +200,16 @@ class Tencent(Posts):
         return Call(config.url, headers, body)
 
     def _outcomes(self, parcels: Sequence[Parcel], answer: egress.Answer) -> Sequence[Outcome]:
-        try:
-            read = msgspec.json.decode(answer.body, type=_Envelope).response
-        except msgspec.DecodeError:
+        envelope = providers.answer_of(answer.body, _Envelope)
+        if envelope is None:
             return [providers.by_status(answer)] * len(parcels)
-        if read.error is not None:
-            return [self._codes.outcome(read.error.code, read.error.message, answer.status)] * len(parcels)
-        found = {providers.e164(sent.phone_number): sent for sent in read.sent}
+        error = envelope.response.error
+        if error is not None:
+            return [self._codes.outcome(error.code, error.message, answer.status)] * len(parcels)
+        sent = providers.each_of(envelope.response.sent, _Sent)
+        found = {providers.e164(one.phone_number): one for one in sent} | {
+            one.phone_number: one for one in sent
+        }
         return [self._outcome(found.get(parcel.number), answer.status) for parcel in parcels]
 
     def _outcome(self, sent: "_Sent | None", status: int) -> Outcome:
@@ -229,34 +234,36 @@ class Tencent(Posts):
     def _pull_gap_s(self) -> float:
         return self._config.pull_gap_s
 
-    async def _pull(self) -> tuple[Push, bool]:
+    async def _pull(self, tell: Callable[[Push], None]) -> bool:
         asked = {"Limit": PULL_MAX, "SmsSdkAppId": self._config.sdk_app_id}
         reports = await self._pulled_by("PullSmsSendStatus", asked)
-        replies = (await self._look("PullSmsReplyStatus", asked)).replies
-        inbound = [_inbound(one.number, one.extend_code, one.reply_content) for one in replies]
-        return Push(reports, inbound), max(len(reports), len(inbound)) >= PULL_MAX
+        tell(Push(reports))
+        replies = providers.each_of((await self._look("PullSmsReplyStatus", asked)).replies, _PulledReply)
+        tell(Push((), [_inbound(one.number, one.extend_code, one.reply_content) for one in replies]))
+        return max(len(reports), len(replies)) >= PULL_MAX
 
     async def _pulled_by(self, action: str, asked: Mapping[str, Any]) -> Sequence[Report]:
         return [
             self._report(one.serial_no, one.number, one.report_status, one.description)
-            for one in (await self._look(action, asked)).pulled
+            for one in providers.each_of((await self._look(action, asked)).pulled, _Pulled)
         ]
 
     async def _look(self, action: str, asked: Mapping[str, Any]) -> "_Response":
         """Ask something that sends nothing; an empty answer where there is none."""
         answer = await self._fetch(self._call(action, asked))
-        try:
-            return msgspec.json.decode(answer.body, type=_Envelope).response if answer else _Response()
-        except msgspec.DecodeError:
-            return _Response()
+        envelope = providers.answer_of(answer.body, _Envelope) if answer is not None else None
+        return _Response() if envelope is None else envelope.response
 
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:  # noqa: ARG002 - they sign nothing
-        told: list[_Report] | _Reply = providers.json_of(body, list[_Report] | _Reply)
-        if isinstance(told, _Reply):
-            inbound = _inbound(told.number, told.extend, told.text)
-            return Push((), (inbound,), PUSH_ANSWER, "application/json")
-        reports = [self._report(one.sid, one.number, one.report_status, one.errmsg) for one in told]
-        return Push(reports, (), PUSH_ANSWER, "application/json")
+        told = providers.items_of(providers.json_of(body))
+        reports = [
+            self._report(one.sid, one.number, one.report_status, one.errmsg)
+            for one in providers.each_of(told, _Report)
+        ]
+        inbound = [_inbound(one.number, one.extend, one.text) for one in providers.each_of(told, _Reply)]
+        if told and not (reports or inbound):
+            raise BadPush("neither reports nor a text")
+        return Push(reports, inbound, PUSH_ANSWER, "application/json")
 
     def _report(self, serial_no: str, number: str, word: str, code: str) -> Report:
         at_s = clock.now_s()
@@ -313,9 +320,9 @@ class _Response(
     },
 ):
     error: _Error | None = None
-    sent: Sequence[_Sent] = ()
-    pulled: Sequence[_Pulled] = ()
-    replies: Sequence[_PulledReply] = ()
+    sent: list[Any] = []  # _Sent, _Pulled, _PulledReply: each is read by itself
+    pulled: list[Any] = []
+    replies: list[Any] = []
 
 
 class _Envelope(msgspec.Struct, frozen=True, rename="pascal"):

@@ -58,6 +58,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "21211": (Verdict.DECLINED, Cause.INVALID_NUMBER),
     "21212": (Verdict.DECLINED, Cause.UNSUPPORTED),
     "21408": (Verdict.DECLINED, Cause.NO_ROUTE),
+    "21603": (Verdict.UNREACHABLE, Cause.REJECTED),  # neither a sender nor a service is set
     "21602": (Verdict.DECLINED, Cause.UNSUPPORTED),
     "21606": (Verdict.DECLINED, Cause.UNSUPPORTED),
     "21608": (Verdict.DECLINED, Cause.UNSUPPORTED),
@@ -68,7 +69,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "21617": (Verdict.DECLINED, Cause.UNSUPPORTED),
     "21619": (Verdict.DECLINED, Cause.UNSUPPORTED),
     "21659": (Verdict.DECLINED, Cause.UNSUPPORTED),
-    "21703": (Verdict.DECLINED, Cause.UNSUPPORTED),
+    "21703": (Verdict.UNREACHABLE, Cause.REJECTED),  # the service has no sender
     "30001": (Verdict.DECLINED, Cause.RATE_LIMITED),
     "30002": (Verdict.DECLINED, Cause.REJECTED),
     "30003": (Verdict.DECLINED, Cause.ABSENT),
@@ -174,17 +175,16 @@ class Twilio(Posts):
         return f"{self._config.url.rstrip('/')}/2010-04-01/Accounts/{account}/{resource}"
 
     def _outcomes(self, parcels: Sequence[Parcel], answer: egress.Answer) -> Sequence[Outcome]:  # noqa: ARG002
-        try:
-            read = msgspec.json.decode(answer.body, type=_Message)
-        except msgspec.DecodeError:
+        read = providers.answer_of(answer.body, _Message)
+        if read is None:
             return (providers.by_status(answer),)
         if answer.status < 300:
             return (Ack(read.sid, read.sid),) if read.sid else (providers.by_status(answer),)
-        if read.code is None:
+        if not read.code:
             return (providers.by_status(answer),)
-        outcome = self._codes.outcome(str(read.code), read.message, answer.status)
+        outcome = self._codes.outcome(read.code, read.message, answer.status)
         if answer.status == 429 or isinstance(outcome, Throttled):
-            outcome = Throttled(providers.retry_after_s(answer), str(read.code))
+            outcome = Throttled(providers.retry_after_s(answer), read.code)
         return (outcome,)
 
     async def ask(self, upstream_raw: str, number: str, sender: str) -> Report | None:  # noqa: ARG002
@@ -193,11 +193,8 @@ class Twilio(Posts):
         answer = await self._fetch(Call(self._url(resource), self._headers, method="GET"))
         if answer is None or answer.status != 200:
             return None
-        try:
-            read = msgspec.json.decode(answer.body, type=_Message)
-        except msgspec.DecodeError:
-            return None
-        return self._report(upstream_raw, str(read.status), str(read.error_code or ""), number)
+        read = providers.answer_of(answer.body, _Message)
+        return None if read is None else self._report(upstream_raw, read.status, read.error_code, number)
 
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:
         pairs = providers.form_of(body)
@@ -208,7 +205,7 @@ class Twilio(Posts):
         word = (told.get("MessageStatus") or told.get("SmsStatus", "")).lower()
         if not sid:
             raise BadPush("without MessageSid")
-        if word in ("received", "receiving") or "Body" in told:
+        if word in ("received", "receiving") or ("Body" in told and word not in STATUSES):
             sender = told.get("From", "")
             inbound = Inbound(
                 providers.e164(sender) or sender, told.get("To", ""), told.get("Body", ""), clock.now_s()
@@ -221,7 +218,7 @@ class Twilio(Posts):
     def _signed(self, given: str, pairs: Sequence[tuple[str, str]]) -> bool:
         """Whether one of the ways to write our address gives this signature: with its port, or without."""
         token = self._config.auth_token.reveal()
-        return any(
+        return token != "" and any(  # what nothing signs, everybody can
             hmac.compare_digest(signature(token, url, pairs).encode(), given.encode())
             for url in _spellings(self._config.push_url)
         )
@@ -240,9 +237,9 @@ class _Message(msgspec.Struct, frozen=True):
     """A message, or what is wrong with one."""
 
     sid: str = ""
-    status: str | int = ""  # of an error it is the HTTP status
-    error_code: int | None = None
-    code: int | None = None
+    status: str = ""  # of an error it is the HTTP status
+    error_code: str = ""
+    code: str = ""
     message: str = ""
 
 

@@ -110,6 +110,10 @@ class Upstream:
             push = self._channel(row).read_push(headers, body)
         except NotImplementedError:
             return Told(404)
+        except kinds.BadSettings as error:
+            # No gateway can open it either. The provider pushes again, and by then they may fit.
+            log.error("channel.bad_config", channel=name, error=str(error))  # noqa: TRY400 - the words say it
+            return Told(503)
         except BadPush as error:
             log.warning("upstream.bad_push", channel=name, reason=str(error), forged=error.forged)
             return Told(403 if error.forged else 400, str(error).encode())
