@@ -7,8 +7,8 @@ A pair makes the value, writes it and reads it back, as a message does once on i
 a server. smpplib is measured beside us, on the same SMPP PDUs in the same rounds, where it can be imported.
 It is no dependency; a folder of its own, outside the checkout, is enough:
 
-    python -m pip install --target /tmp/smpplib smpplib==2.2.4
-    PYTHONPATH=/tmp/smpplib python bench/wire.py smpp
+    python -m pip install --target ../smpplib smpplib==2.2.4
+    PYTHONPATH=../smpplib python bench/wire.py smpp
 
 Rounds go over all lines in turn, so that the noise of the machine meets them alike; a line shows its best
 round (what the code costs) and its median (how noisy the machine was). Protocols without a file are left out.
