@@ -22,7 +22,7 @@ async def test_what_passes_is_shown_masked_while_somebody_looks_and_kept_no_long
         seen: list[Line] = []
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(watcher.run()), tasks.create_task(listener.run())]
-            looking = tasks.create_task(watch.look(way.database, channel_id, 3.0, seen.append))
+            looking = tasks.create_task(watch.look(way.database, channel_id, 4.0, seen.append))
             await way.holds(lambda: watcher._watched)
             await way.final(await way.send("13800138000"))
             await looking
@@ -48,9 +48,10 @@ async def test_a_look_begins_with_what_is_always_kept_and_says_what_it_left_out(
         seen: list[Line] = []
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(watcher.run()), tasks.create_task(listener.run())]
-            for _ in range(2):
-                await watch.look(way.database, way.laid.channels[0], 1.0, seen.append)
-                await way.holds(lambda: not watcher._watched)
+            for looks in (1, 2):
+                while len(seen) < 4 * looks:  # a busy machine may need longer than one look to answer
+                    await watch.look(way.database, way.laid.channels[0], 1.0, seen.append)
+                    await way.holds(lambda: not watcher._watched)
             for task in running:
                 task.cancel()
         assert [line.text.split()[0] for line in seen] == 2 * [
