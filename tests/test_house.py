@@ -22,7 +22,7 @@ SCHEMA: Final = SOURCE / "schema"
 FLOORS: Final = (
     ("vocab", "wire", "settings", "clock", "schema"),
     ("observe", "vault", "postgres"),
-    ("db", "egress"),
+    ("db", "egress", "mail"),
     ("channels",),
     ("way",),
     ("control",),
@@ -210,14 +210,18 @@ WRITE: Final = re.compile(
 
 
 def read_rooms() -> Mapping[str, str]:
-    """Each table of the schema with the room named in the comment above it."""
-    rooms, room = {}, ""
+    """Each table of the schema with the room named in the comment above it; one directly above an ALTER takes it over."""
+    rooms, room, above = {}, "", ""
     for path in sorted(SCHEMA.glob("*.sql")):
         for line in path.read_text("utf-8").splitlines():
             if named := re.match(r"-- ([a-z][a-z_.]*)(?=:|$)", line):
-                room = named[1]
-            elif table := re.match(r"CREATE TABLE (\w+)", line):
+                room = above = named[1]
+                continue
+            if table := re.match(r"CREATE TABLE (\w+)", line):
                 rooms[table[1]] = room
+            elif (table := re.match(r"ALTER TABLE (\w+)", line)) and above:
+                rooms[table[1]] = above
+            above = above if line.startswith("-- ") else ""
     return rooms
 
 

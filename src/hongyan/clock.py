@@ -12,3 +12,8 @@ def now_s() -> float:
 def now() -> datetime:
     """Return the same moment as an aware datetime in UTC."""
     return datetime.now(UTC)
+
+
+def moment(at_s: float) -> datetime:
+    """Return Unix seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(at_s, UTC)

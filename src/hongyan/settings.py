@@ -12,7 +12,8 @@ from pathlib import Path
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
-ROLES = ("door", "gateway", "clerk")  # what a process of ours can be
+ROLES = ("door", "gateway", "clerk", "control")  # what a process of ours can be
+SMTP_TLS = ("start", "always", "never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PORT_MAX = 65_535
 NUMBER_MAX = 999  # of a gateway or door
@@ -33,7 +34,9 @@ class Settings:
     http_host: str = "127.0.0.1"
     http_port: int = 8080
     trusted_proxies: Networks = ()  # addresses or networks, with commas: only their X-Forwarded-For counts
-    layout: str = "door gateway+clerk"  # the processes `hongyan run` keeps; one word each, roles joined by +
+    layout: str = (
+        "door gateway+clerk control"  # the processes `hongyan run` keeps; one word each, roles joined by +
+    )
     metrics_port: int = 0  # where a gateway without a door serves /metrics; 0: it does not
     gateway: int = 1  # this gateway's number, 1..999; one process each
     door: int = 1  # this door's number, 1..999; one process each
@@ -102,6 +105,17 @@ class Settings:
         False  # the same for HTTP providers: a gateway of one's own, a private endpoint
     )
 
+    # E-mail: decisions, alarms, invitations
+    smtp_host: str = ""  # empty: no e-mail is sent
+    smtp_port: int = 587
+    smtp_tls: str = (
+        "start"  # start (STARTTLS), always (from the first octet, port 465), never (a server of this machine)
+    )
+    smtp_user: str = ""
+    smtp_password_file: str = ""
+    smtp_timeout_s: float = 20.0
+    mail_from: str = "hongyan@localhost"
+
     # Limits
     clock_skew_s: int = 300
     idempotency_keep_s: int = 86_400
@@ -136,7 +150,16 @@ def variable_of(name: str) -> str:
     raise KeyError(name)
 
 
-_PORTS = ("http_port", "metrics_port", "smpp_port", "smpp_tls_port", "cmpp_port", "sgip_port", "smgp_port")
+_PORTS = (
+    "http_port",
+    "metrics_port",
+    "smtp_port",
+    "smpp_port",
+    "smpp_tls_port",
+    "cmpp_port",
+    "sgip_port",
+    "smgp_port",
+)
 _MAY_BE_ZERO = frozenset((*_PORTS, "accept_gather_ms", "notice_hold_ms", "lane_reserve_percent"))
 _UP_TO = dict.fromkeys(_PORTS, PORT_MAX) | {
     "gateway": NUMBER_MAX,
@@ -157,6 +180,8 @@ def _demand_sound(settings: Settings) -> None:
             raise SettingsError(f"{variable_of(knob.name)}={value}: must be {said}")
     if settings.log_level not in LOG_LEVELS:
         raise SettingsError(f"{variable_of('log_level')}={settings.log_level!r}: say {', '.join(LOG_LEVELS)}")
+    if settings.smtp_tls not in SMTP_TLS:
+        raise SettingsError(f"{variable_of('smtp_tls')}={settings.smtp_tls!r}: say {', '.join(SMTP_TLS)}")
     if settings.smpp_tls_port and not (settings.tls_certificate and settings.tls_key):
         raise SettingsError(
             f"{variable_of('smpp_tls_port')}: needs {variable_of('tls_certificate')} and {variable_of('tls_key')}"
@@ -165,6 +190,10 @@ def _demand_sound(settings: Settings) -> None:
     if not roles or set(roles) - set(ROLES):
         raise SettingsError(
             f"{variable_of('layout')}={settings.layout!r}: processes of {', '.join(ROLES)}, joined by +"
+        )
+    if roles.count("control") > 1:
+        raise SettingsError(
+            f"{variable_of('layout')}={settings.layout!r}: doors pass on to one control, not to several"
         )
 
 
