@@ -42,8 +42,34 @@ class Code(Enum):
     AUTH_IP_DENIED = CodeRow(
         "Auth.IpDenied", 10006, 403, "来源 IP 不在白名单", "This address is not on the key's allow-list"
     )
-    AUTH_PERMISSION_DENIED = CodeRow(
-        "Auth.PermissionDenied", 10007, 403, "该密钥没有此权限", "This key may not do that"
+    AUTH_PERMISSION_DENIED = CodeRow("Auth.PermissionDenied", 10007, 403, "没有此权限", "You may not do that")
+    AUTH_SIGN_IN_ENDED = CodeRow(
+        "Auth.SignInEnded",
+        10008,
+        401,
+        "登录已失效，请重新登录",
+        "The sign-in or token is unknown or has ended",
+    )
+    AUTH_SIGN_IN_FAILED = CodeRow(
+        "Auth.SignInFailed",
+        10009,
+        401,
+        "邮箱、密码或动态码不正确",
+        "The e-mail, the password or the one-time code is wrong",
+    )
+    AUTH_TOO_MANY_ATTEMPTS = CodeRow(
+        "Auth.TooManyAttempts",
+        10010,
+        429,
+        "尝试次数过多，请稍后再试",
+        "Too many attempts; wait and try again",
+    )
+    AUTH_ONE_TIME_CODE_NEEDED = CodeRow(
+        "Auth.OneTimeCodeNeeded",
+        10011,
+        401,
+        "请输入动态码",
+        "A one-time code of the authenticator is needed too",
     )
     REQUEST_ROUTE_NOT_FOUND = CodeRow(
         "Request.ActionNotFound", 11001, 404, "没有这个接口", "There is no such route"
@@ -82,9 +108,22 @@ class Code(Enum):
         "消息已提交或已结束，不能取消",
         "The message has left or is final; it cannot be cancelled",
     )
+    REQUEST_CONFLICT = CodeRow(
+        "Request.Conflict", 11012, 409, "当前状态不允许此操作", "Its present state does not allow that"
+    )
+    REQUEST_UNSUPPORTED_FILE = CodeRow(
+        "Request.UnsupportedFile", 11013, 415, "文件类型不支持", "A file of this kind is not taken"
+    )
     ACCOUNT_SUSPENDED = CodeRow("Account.Suspended", 12001, 403, "账户已停用", "The account is suspended")
     ACCOUNT_BALANCE_INSUFFICIENT = CodeRow(
         "Account.BalanceInsufficient", 12002, 402, "余额不足", "The balance does not cover this message"
+    )
+    ACCOUNT_NOT_QUALIFIED = CodeRow(
+        "Account.NotQualified",
+        12007,
+        403,
+        "企业资质未通过审核，只能使用沙箱密钥",
+        "The enterprise's qualification is not approved: sandbox keys alone may send",
     )
     NUMBER_INVALID = CodeRow(
         "Number.Invalid", 13001, 400, "号码不正确", "This is not a number that can receive messages"
@@ -121,6 +160,13 @@ class Code(Enum):
     SIGN_SCENE_MISMATCH = CodeRow(
         "Sign.SceneMismatch", 14004, 400, "模板绑定了其他签名", "The template is bound to another signature"
     )
+    SIGN_NOT_REGISTERED = CodeRow(
+        "Sign.NotRegistered",
+        14005,
+        403,
+        "签名未在该运营商完成实名报备",
+        "The signature is not filed at the number's operator, and every channel for it demands that",
+    )
     TEMPLATE_NOT_FOUND = CodeRow("Template.NotFound", 15001, 400, "模板不存在", "There is no such template")
     TEMPLATE_NOT_APPROVED = CodeRow(
         "Template.NotApproved", 15002, 400, "模板未通过审核", "The template is not approved"
@@ -140,6 +186,23 @@ class Code(Enum):
     )
     TEMPLATE_VARIABLE_URL = CodeRow(
         "Template.VariableUrl", 15006, 400, "模板变量不能包含链接", "A template variable may not carry a link"
+    )
+    TEMPLATE_LOCKED = CodeRow(
+        "Template.Locked",
+        15007,
+        409,
+        "该版本正在审核，撤回后才能修改",
+        "This version is under review; withdraw it to change it",
+    )
+    TEMPLATE_UNSOUND = CodeRow(
+        "Template.Unsound",
+        15008,
+        400,
+        "模板内容不符合规范，见 findings",
+        "The text breaks rules of its kind; see findings",
+    )
+    CONTENT_FORBIDDEN = CodeRow(
+        "Content.Forbidden", 16001, 400, "内容包含违禁词", "The text contains a forbidden word"
     )
     CONTENT_TOO_LONG = CodeRow("Content.TooLong", 16002, 400, "内容过长", "The text is too long")
     CONTENT_MISSING_UNSUBSCRIBE = CodeRow(

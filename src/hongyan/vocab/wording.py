@@ -3,56 +3,100 @@
 A body names variables as ${name} or {name}. Each variable has a kind (a closed list after what the
 mainland clouds demand of template variables) which says what it may look like; a URL is never allowed
 unless the kind says so, because links in variables are how phishing gets through review.
-Entry points: compile_body(), Compiled.render(), Compiled.read().
+Entry points: compile_body(), Compiled.render(), Compiled.read(); KINDS; lookup() among the languages of a template.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
 
 from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.smuggled import SHORTER, Smuggled, may_lead, may_ring, smuggled
 
 PLACE = re.compile(r"\$?\{([A-Za-z][A-Za-z0-9_]{0,24})\}")
-URL = re.compile(
-    r"(?i)(?:https?://|www\.|[a-z0-9-]+\.(?:com|cn|net|org|info|top|xyz|cc|me|io|vip|shop|link)(?:[/?:]|$|[^a-z0-9-]))"
-)
 VALUE_CHARACTERS_MAX = 1_000
+_BRACKETS = re.compile("[【】︻︼]")
+_SMUGGLED = {
+    Smuggled.PHONE: "a mobile number belongs into a variable of kind phone",
+    Smuggled.ACCOUNT: "a variable may not carry an account of WeChat or QQ",
+}
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """What a variable of this kind may be: a pattern for the whole value and a length in characters."""
+    """What a variable of this kind may be: a pattern for the whole value and a length in characters.
+
+    The rest is for people who write templates and for estimates: what it is, how short and how long it usually is.
+    """
 
     pattern: re.Pattern[str] | None
     characters_max: int
     url: bool = False
+    zh: str = ""
+    en: str = ""
+    characters_min: int = 1
+    characters_usual: int = 0
+    wide: bool = False  # a value may hold characters beyond ASCII
 
 
-def _kind(pattern: str | None, characters_max: int, *, url: bool = False) -> Kind:
-    return Kind(re.compile(pattern) if pattern else None, characters_max, url)
+def _kind(
+    zh: str,
+    en: str,
+    pattern: str | None,
+    characters_max: int,
+    usual: int,
+    *,
+    least: int = 1,
+    url: bool = False,
+    wide: bool = False,
+) -> Kind:
+    compiled = re.compile(pattern) if pattern else None
+    return Kind(compiled, characters_max, url, zh, en, least, usual, wide)
 
 
+# fmt: off
 KINDS: Mapping[str, Kind] = {
-    "code": _kind(r"[0-9]{4,6}", 6),  # a verification code
-    "code_alphanumeric": _kind(r"[0-9A-Za-z]{4,6}", 6),
-    "minutes": _kind(r"[0-9]{1,2}", 2),
-    "time": _kind(r"[0-9][0-9:/\-. 年月日时分秒]*", 20),
-    "money": _kind(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?", 20),
-    "nickname": _kind(None, 20),
-    "name": _kind(r"[\u3400-\u9fff·]{2,5}", 5),
-    "organisation": _kind(None, 20),
-    "address": _kind(None, 30),
-    "licence_plate": _kind(None, 10),
-    "tracking_number": _kind(r"[0-9A-Za-z]{8,16}", 16),
-    "pick_up_code": _kind(r"[0-9A-Za-z\-]{4,8}", 8),
-    "number": _kind(r"[0-9A-Za-z]{1,35}", 35),
-    "phone": _kind(r"[0-9][0-9\-]{2,14}", 15),
-    "link_part": _kind(r"[0-9A-Za-z]{1,8}", 8),
-    "email": _kind(r"[^@\s]+@[^@\s]+", 30, url=True),
-    "other": _kind(None, 35),
-    "text": _kind(None, 500),  # free wording inside a template; for operators who review it
+    "code": _kind("数字验证码,4 至 6 位数字", "A numeric code: 4 to 6 digits", r"[0-9]{4,6}", 6, 6, least=4),
+    "code_alphanumeric": _kind("字母数字验证码,4 至 6 位", "A code of letters and digits: 4 to 6",
+                               r"[0-9A-Za-z]{4,6}", 6, 6, least=4),
+    "minutes": _kind("分钟等数值,1 至 2 位数字", "A small count, as minutes: 1 or 2 digits", r"[0-9]{1,2}", 2, 1),
+    "time": _kind("日期或时间,如 12月25日 10:30", "A date or time, as 2026-12-25 10:30",
+                  r"[0-9][0-9:/\-. 年月日时分秒]*", 20, 11, wide=True),
+    "date": _kind("日期,如 2026-12-25、12月25日", "A date, as 2026-12-25 or 25/12/2026",
+                  r"(?:[0-9]{4}[\-/.年])?[0-9]{1,2}[\-/.月][0-9]{1,2}日?|[0-9]{1,2}[/.\-][0-9]{1,2}[/.\-][0-9]{4}",
+                  11, 10, least=3, wide=True),
+    "money": _kind("金额,如 1,299.00", "An amount, as 1,299.00", r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?", 20, 6),
+    "nickname": _kind("昵称,不超过 20 个字符", "A nickname: up to 20 characters", None, 20, 6, wide=True),
+    "name": _kind("中文姓名,2 至 5 个汉字", "A Chinese name: 2 to 5 characters", r"[\u3400-\u9fff·]{2,5}", 5, 3,
+                  least=2, wide=True),
+    "organisation": _kind("公司、机构或品牌名称,不超过 20 个字符", "A company, institution or brand: up to 20 characters",
+                          None, 20, 8, wide=True),
+    "address": _kind("地址,不超过 30 个字符", "An address: up to 30 characters", None, 30, 16, wide=True),
+    "licence_plate": _kind("车牌号,如 京A·12345", "A licence plate, as 京A12345",
+                           r"[\u3400-\u9fffA-Za-z0-9·\- ]{4,10}", 10, 7, least=4, wide=True),
+    "tracking_number": _kind("快递单号,8 至 16 位字母或数字", "A parcel's tracking number: 8 to 16 letters or digits",
+                             r"[0-9A-Za-z]{8,16}", 16, 13, least=8),
+    "pick_up_code": _kind("取件码,4 至 8 位字母、数字或短横线", "A pick-up code: 4 to 8 letters, digits or hyphens",
+                          r"[0-9A-Za-z\-]{4,8}", 8, 7, least=4),
+    "number": _kind("编号、订单号等,1 至 35 位字母或数字", "A number of an order or the like: 1 to 35 letters or digits",
+                    r"[0-9A-Za-z]{1,35}", 35, 12),
+    "phone": _kind("电话号码,3 至 15 位数字,可含短横线", "A telephone number: 3 to 15 digits or hyphens",
+                   r"[0-9][0-9\-]{2,14}", 15, 11, least=3),
+    "link_part": _kind("短链接参数,1 至 8 位字母或数字", "The last part of a short link: 1 to 8 letters or digits",
+                       r"[0-9A-Za-z]{1,8}", 8, 6),
+    "email": _kind("电子邮箱,不超过 30 个字符", "An e-mail address: up to 30 characters", r"[^@\s]+@[^@\s]+", 30, 18,
+                   least=3, url=True),
+    "url": _kind("完整链接,仅限国际短信", "A whole link; for texts abroad only", r"https?://[^\s【】]+", 200, 30,
+                 least=10, url=True),
+    "other": _kind("其他内容,不超过 35 个字符,不能是链接", "Anything else: up to 35 characters, no link", None, 35, 10,
+                   wide=True),
+    # Free wording inside a template; for operators who review it.
+    "text": _kind("自由文本,不超过 500 个字符,不能是链接", "Free wording: up to 500 characters, no link", None, 500, 50,
+                  wide=True),
 }
+# fmt: on
+CODE_KINDS = frozenset({"code", "code_alphanumeric"})
 
 
 class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,12 +129,8 @@ class Compiled(msgspec.Struct, frozen=True):
             if kind.pattern is not None:
                 if kind.pattern.fullmatch(text) is None:
                     raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, pattern=kind.pattern.pattern)
-            elif "【" in text or "】" in text:
-                raise Refusal(
-                    Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason="【】 belong to the signature"
-                )
-            elif not kind.url and ("://" in text or ("." in text and URL.search(text))):
-                raise Refusal(Code.TEMPLATE_VARIABLE_URL, variable=name)
+            elif may_lead(text) or (len(text) > SHORTER and may_ring(text)):  # seldom, so look closer
+                _demand_harmless(name, text, kind)
             texts[name] = text
         pieces = [self.literals[0]]
         for name, literal in zip(self.names, self.literals[1:], strict=True):
@@ -136,12 +176,32 @@ class Compiled(msgspec.Struct, frozen=True):
             dead_ends.add((place, at))
         return False
 
+    def fill(self, values: Mapping[str, str]) -> str | None:
+        """Fill in values without asking any rule; None where one is missing."""
+        if not values.keys() >= set(self.names):
+            return None
+        pieces = [self.literals[0]]
+        for name, literal in zip(self.names, self.literals[1:], strict=True):
+            pieces += (values[name], literal)
+        return "".join(pieces)
+
     def _refuse_names(self, values: Mapping[str, Any]) -> None:
         missing = sorted(set(self.rules) - set(values))
         unknown = sorted(set(values) - set(self.rules))
         raise Refusal(
             Code.TEMPLATE_MISSING_VARIABLE, missing=missing, unknown=[name[:40] for name in unknown][:10]
         )
+
+
+def _demand_harmless(name: str, text: str, kind: Kind) -> None:
+    """Refuse in a free value what belongs to the signature, and what leads elsewhere."""
+    if _BRACKETS.search(text):
+        raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason="【】 belong to the signature")
+    found = None if kind.url else smuggled(text)
+    if found is Smuggled.LINK:
+        raise Refusal(Code.TEMPLATE_VARIABLE_URL, variable=name)
+    if found is not None:
+        raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason=_SMUGGLED[found])
 
 
 def compile_body(body: str, variables_json: str) -> Compiled:
@@ -159,3 +219,19 @@ def compile_body(body: str, variables_json: str) -> Compiled:
             own if own and (kind.pattern is None or own < kind.characters_max) else kind.characters_max,
         )
     return Compiled(literals=tuple(pieces[0::2]), names=names, rules=rules)
+
+
+def lookup(wanted: str, offered: Container[str]) -> str:
+    """Return which of the offered language tags (lower case) suits the wanted one; "" where none does.
+
+    RFC 4647 §3.4: subtags are taken from its end until one is there, and with a single letter what it introduces.
+    """
+    subtags = wanted.lower().split("-")
+    while subtags:
+        tag = "-".join(subtags)
+        if tag in offered:
+            return tag
+        subtags.pop()
+        if subtags and len(subtags[-1]) == 1:
+            subtags.pop()
+    return ""

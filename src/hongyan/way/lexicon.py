@@ -1,0 +1,93 @@
+"""Keep the word lists ready to be sought: what control changed is read again, and nothing else.
+
+Writes nothing. Entry points: Lexicon.read() in the transaction that reads the snapshot, Lexicon.build() after it. A
+list's version tells whether its words changed. Automata are built in a thread, one owner's at a time; until they are
+ready the old ones are asked.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import LiteralString, NamedTuple
+
+from hongyan import db
+from hongyan.vocab.message import ChannelId, TenantId
+from hongyan.vocab.words import NOTHING, Level, Listed, Scope, Words
+
+
+class Owner(NamedTuple):
+    """Whose lists are sought together: the platform's where neither is given."""
+
+    tenant_id: TenantId | None
+    channel_id: ChannelId | None
+
+
+Versions = Sequence[tuple[Listed, int]]  # each list in use with its version
+Lists = Sequence[tuple[Listed, Sequence[str]]]
+
+# One value a list: thousands of rows would take the event loop as many times longer to read.
+WORDS_SQL: LiteralString = """
+SELECT list_id, string_agg(CASE WHEN plain = written THEN plain ELSE plain || E'\t' || written END, E'\n') AS lines
+  FROM word WHERE list_id = ANY($1::int[]) GROUP BY list_id
+"""
+
+
+class Lexicon:
+    """What the snapshot keeps of word lists between two loads."""
+
+    def __init__(self) -> None:
+        self._built: dict[Owner, tuple[Versions, Scope]] = {}
+
+    async def read(self, tx: db.Tx, rows: Sequence[db.Row]) -> Mapping[Owner, tuple[Versions, Lists]]:
+        """Read the words of every owner whose lists are not those that were built; mostly none."""
+        wanted: defaultdict[Owner, list[tuple[Listed, int]]] = defaultdict(list)
+        for row in rows:
+            listed = _listed(row)
+            wanted[Owner(listed.tenant_id, listed.channel_id)].append((listed, row["version"]))
+        for gone in self._built.keys() - wanted.keys():
+            wanted[gone] = []
+        stale = {owner: lists for owner, lists in wanted.items() if self._versions(owner) != lists}
+        ids = [listed.id for lists in stale.values() for listed, _ in lists]
+        if not stale:
+            return {}
+        lines = (
+            {row["list_id"]: row["lines"].split("\n") for row in await tx.fetch(WORDS_SQL, ids)}
+            if ids
+            else {}
+        )
+        return {
+            owner: (lists, [(listed, lines.get(listed.id, ())) for listed, _ in lists])
+            for owner, lists in stale.items()
+        }
+
+    def _versions(self, owner: Owner) -> Versions:
+        return self._built[owner][0] if owner in self._built else ()
+
+    async def build(self, stale: Mapping[Owner, tuple[Versions, Lists]]) -> Words:
+        """Build what was read, forget what is gone, and return all there is."""
+        built = dict(self._built)
+        for owner, (versions, lists) in stale.items():
+            if lists:
+                built[owner] = versions, await asyncio.to_thread(Scope, lists)
+            else:
+                del built[owner]
+        self._built = built
+        scopes = {owner: scope for owner, (_, scope) in built.items()}
+        return Words(
+            platform=scopes.get(Owner(None, None), NOTHING),
+            tenants={o.tenant_id: scope for o, scope in scopes.items() if o.tenant_id is not None},
+            channels={o.channel_id: scope for o, scope in scopes.items() if o.channel_id is not None},
+        )
+
+
+def _listed(row: db.Row) -> Listed:
+    return Listed(
+        id=row["id"],
+        name=row["name"],
+        level=Level(row["level"]),
+        tag=row["tag"],
+        tenant_id=None if row["tenant_id"] is None else TenantId(row["tenant_id"]),
+        channel_id=None if row["channel_id"] is None else ChannelId(row["channel_id"]),
+        allows=row["allows"],
+        grants=row["grants"],
+    )
