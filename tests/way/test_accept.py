@@ -1,6 +1,8 @@
 """A promise is kept once, paid for, within limits, whatever else happens at the same moment."""
 
 import asyncio
+import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +16,8 @@ import make
 from hongyan import clock
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
-from hongyan.way import cancel, charge, optout
-from hongyan.way.accept import Accepted, Acceptor, Draft, Idempotency, Outcome, ids_after
+from hongyan.way import cancel, charge, optout, prune
+from hongyan.way.accept import STORED_SQL, Accepted, Acceptor, Draft, Idempotency, Outcome, ids_after
 from hongyan.way.measure import Counters
 from plane import NO_LIMITS, QUICK, Plane, awake, books_balance, pair, plane, severable
 
@@ -283,6 +285,25 @@ async def test_a_batch_that_a_crash_cut_in_half_is_finished_not_doubled(database
         assert codes(outcomes) == {"OK": 10}
         assert len(await one.database.fetch("SELECT 1 FROM message")) == 10
         await books_balance(one.database)
+
+
+async def test_promises_are_looked_up_in_their_own_day_alone(database: str) -> None:
+    async with plane(database) as one:
+        async with one.database.transaction() as tx:
+            for days in range(0, 180, 4):  # four days at once
+                await prune.ensure_partitions(tx, clock.now() - timedelta(days=days))
+        ids = ids_after(make.message_id().int, 10)
+        await one.acceptor.accept_once(one.key, [one.draft(f"1380013{n:04d}") for n in range(10)], ids)
+        async with one.database.transaction() as tx:
+            await tx.execute("PREPARE stored AS " + STORED_SQL)  # or the plan would know the values
+            values = f"{one.tenant_id}, '{{{','.join(map(str, ids))}}}', '{min(ids)}', '{max(ids)}'"
+            (row,) = await tx.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE stored ({values})")
+        assert (
+            len(await one.database.fetch("SELECT FROM pg_inherits WHERE inhparent = 'message'::regclass"))
+            > 180
+        )
+        assert json.loads(row[0])[0]["Plan"]["Actual Rows"] == 10
+        assert len(re.findall('"Relation Name": "message', row[0])) == 1  # the others are not even looked at
 
 
 async def reserve(one: Plane, given: Idempotency, *, age_s: int) -> int:

@@ -13,7 +13,7 @@ import make
 from hongyan import db
 from hongyan.channels.channel import Inbound
 from hongyan.vocab.message import ChannelId, Purpose, Status
-from hongyan.way import inbound
+from hongyan.way import complaint, consent, inbound
 from hongyan.way.inbound import Arrival, Desk, Recorded
 from hongyan.way.measure import Counters
 from hongyan.way.notice import INBOUND, Owed
@@ -198,6 +198,36 @@ async def test_the_longest_matching_extension_decides(database: str) -> None:
         await record(world, said("a", access_number="1069881"), said("b", access_number="1069889"))
         owners = {row["plain"][1]: (row["tenant_id"], row["app_id"]) for row in await letters(world)}
         assert owners == {"a": (near, near_app), "b": (far, 0)}
+
+
+async def test_digits_of_a_signature_at_the_channel_decide_and_only_behind_its_access_number(
+    database: str,
+) -> None:
+    async with make.world(database) as world:
+        async with world.database.transaction() as tx:
+            other = await make.tenant(tx, world.vault)
+            theirs = await make.signature(tx, tenant_id=other)
+            elsewhere = await make.channel(tx, world.vault, access_number="1065")
+            twin = await make.channel(tx, world.vault, access_number="1069")
+            values = {"signature_id": theirs, "channel_id": world.channel_id, "extension": "77"}
+            await make._insert(tx, "signature_extension", values)
+        await record(world, said("a", access_number="10697712"))
+        await record(world, said("b", access_number="106577"), channel_id=elsewhere)
+        await record(world, said("c", access_number="106977"), channel_id=twin)
+        owners = {row["plain"][1]: row["tenant_id"] for row in await letters(world)}
+        assert owners == {"a": other, "b": 0, "c": other}
+
+
+async def test_the_message_is_found_that_left_with_those_digits(database: str) -> None:
+    async with make.world(database) as world:
+        async with world.database.transaction() as tx:
+            await tx.execute("UPDATE signature SET extension = '9'")
+            values = {"signature_id": world.signature_id, "channel_id": world.channel_id, "extension": "77"}
+            await make._insert(tx, "signature_extension", values)
+        exact = await write_to(world, ago=timedelta(hours=3), extension="942")  # left as 77 42
+        await write_to(world, ago=timedelta(hours=1), extension="9")
+        await record(world, said("ok", access_number="10697742"))
+        assert [letter["message_id"] for letter in await letters(world)] == [exact]
 
 
 async def test_otherwise_who_wrote_last_from_that_access_number(database: str) -> None:
@@ -400,3 +430,52 @@ async def test_a_lost_database_keeps_the_parts_in_memory(database: str) -> None:
         with pytest.raises(db.Unavailable):
             await it.store()
         assert it.waiting == 1
+
+
+# ---- evidence
+
+
+async def test_a_stop_withdraws_every_consent_and_a_start_gives_it_again(database: str) -> None:
+    async with make.world(database) as world:
+        await write_to(world)
+        index = world.vault.phone_index(make.NUMBER)
+        for minute, (text, lacks) in enumerate(
+            [("好的", True), ("START", False), ("R", True), ("订阅", False)]
+        ):
+            at = NOW + timedelta(minutes=2 * minute)
+            await record(world, said(text, at_s=at.timestamp()), now=at)
+            async with world.database.transaction() as tx:
+                assert bool(await consent.lacking(tx, world.tenant_id, [index])) is lacks, text
+        async with world.database.transaction() as tx:
+            words = await consent.history(tx, world.vault, world.tenant_id, index, 10)
+        assert [(word.given, word.scope, word.source) for word in words] == [
+            (True, "promotional", "inbound"),
+            (False, "*", "inbound"),
+            (True, "promotional", "inbound"),
+        ]
+        assert [word.proof and (word.proof.number, word.proof.text) for word in words] == [
+            (make.NUMBER, text) for text in ("订阅", "R", "START")
+        ]
+
+
+async def test_who_complains_by_text_makes_one_complaint_until_it_is_answered(database: str) -> None:
+    async with make.world(database) as world:
+        message_id = await write_to(world)
+        for minute, text in enumerate(("再发就投诉", "投诉你们", "退订")):
+            at = NOW + timedelta(minutes=2 * minute)
+            await record(world, said(text, at_s=at.timestamp()), now=at)
+        rows = await world.database.fetch(
+            "SELECT tenant_id, source, state, message_id, sealed FROM complaint"
+        )
+        (row,) = rows
+        assert tuple(row)[:4] == (world.tenant_id, "inbound", "open", message_id)
+        words = complaint.opened(world.vault, world.tenant_id, row["sealed"])
+        assert words == complaint.Words(number=make.NUMBER, text="再发就投诉")
+        reasons = await world.database.fetch("SELECT reason FROM suppression")
+        assert [each["reason"] for each in reasons] == ["inbound, complaint: 投诉"]
+
+
+async def test_the_stop_of_whoever_nobody_wrote_to_is_evidence_of_nothing(database: str) -> None:
+    async with make.world(database) as world:
+        await record(world, said("退订"), said("投诉"))
+        assert await world.database.fetch("SELECT 1 FROM consent UNION ALL SELECT 1 FROM complaint") == []

@@ -30,6 +30,27 @@ Sair|parar por favor|PARE|basta|ferma|стоп|СТОП|Отписаться|о�
 停止|配信停止|やめて|ストップ|ｽﾄｯﾌﾟ
 수신거부|그만|중지|توقف|إلغاء|İptal|HỦY|dừng|berhenti
 """
+# As people of each language put it; the law: none of these goes unheard.
+LANGUAGES = {
+    "zh": "取消订阅|不再接收|退订谢谢|TD退订|退訂|請勿再發|停止接收|拒绝接收|不要再给我发短信"
+    "|请停止发送|滚|我要取消|QX|不要|不用了",
+    "en": "STOP|STOPALL|UNSUBSCRIBE|CANCEL|END|QUIT|REVOKE|OPTOUT|opt out please",
+    "es": "BAJA|DARME DE BAJA|darse de baja|ALTO|DETENER|CANCELAR SUSCRIPCIÓN|no más mensajes|no quiero más mensajes"
+    "|eliminar|borrar|no enviar más|dejen de enviar mensajes|fin|parad",
+    "fr": "ARRÊT|arrêtez|DÉSABONNER|désabonnement|désabonnez-moi|se désinscrire|plus de sms|ne m'envoyez plus|ne m’envoyez plus"
+    "|STOP SMS|retirez-moi|résilier",
+    "de": "STOPP|abmelden|Abmeldung|abbestellen|Austragen|keine SMS mehr|Widerruf|löschen|nicht mehr schreiben|lasst mich in Ruhe",
+    "pt": "PARAR|SAIR|CANCELAR|DESCADASTRAR|não quero receber|nao quero mais|chega|encerrar|não envie mais|me remova",
+    "it": "FERMATI|BASTA|CANCELLA|ANNULLA|DISISCRIVI|disiscrivimi|disdire|non voglio più messaggi|rimuovimi|revoca|smettila",
+    "ru": "СТОП|ОТПИСАТЬСЯ|отпишите меня|хватит|прекратите|не присылайте больше|удалите мой номер|отказ|отключить|больше не надо",
+    "ja": "配信停止|登録解除|配信停止希望|送らないでください|もう送らないで"
+    "|キャンセル|受信拒否|やめてください|いりません|配信を停止してください",
+    "ko": "수신거부|수신 거부합니다|그만보내세요|보내지 마세요|문자 보내지마|스탑|구독취소|차단",
+    "ar": "إيقاف|إلغاء الاشتراك|الغاء الاشتراك|لا ترسل|كفى|وقف|لا أريد رسائل|ستوب",
+    "vi": "HỦY|HUY|TC|TU CHOI|từ chối|ngừng|hủy đăng ký|huy dang ky|không nhận|thôi",
+    "th": "หยุด|ยกเลิก|ยกเลิกการรับ|ไม่รับ|เลิก|พอ|ไม่ต้องการรับข้อความ|หยุดส่ง|ยกเลิกบริการ",
+    "id": "BERHENTI|BATAL|KELUAR|UNREG|UNREG PROMO|hentikan|jangan kirim lagi|stop langganan|hapus nomor saya|tidak mau",
+}
 COMPLAINTS = "骚扰短信|再发我就投诉|举报你们|投诉"
 UNSURE = """
 I would be grateful if you could stop writing to me every single day
@@ -43,6 +64,7 @@ NOTHING = """
 不退订|我不想退订|没退订|shop|step|quiet|top
 don't stop|never stop, I love it|non-stop|the show must go on|What time?|1|10|88|Hi R|see you
 谢谢你的礼物|the bank sent it
+fine|fine grazie|fin de semana|配信停止しないでください|ยกเลิกนัดพรุ่งนี้|không sao|nein danke schön
 Where is the shop|unit 5|I am in the quiet room|cancel my appointment on Friday and tell me|2025|remote|post
 """
 
@@ -60,6 +82,12 @@ def test_a_stop_in_any_wording_is_a_stop(text: str) -> None:
     said = word_of(text)
     assert isinstance(said, Stop), text
     assert said.sure
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_stop_is_heard_in_the_persons_language(language: str) -> None:
+    unheard = [text for text in split(LANGUAGES[language]) if not isinstance(word_of(text), Stop)]
+    assert unheard == []
 
 
 @pytest.mark.parametrize("text", split(COMPLAINTS))

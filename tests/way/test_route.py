@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,8 +13,8 @@ from hongyan.vocab import phone
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, Purpose, Status, TenantId
 from hongyan.way import route
-from hongyan.way.route import Health, State, Want
-from hongyan.way.snapshot import ChannelRow, RouteRule, Snapshot
+from hongyan.way.route import MAINLAND_OPERATORS, Health, State, Want
+from hongyan.way.snapshot import ChannelRow, RouteRule, Signature, Snapshot
 
 WANT: Final = Want(TenantId(1), "CN", "cmcc", Purpose.TRANSACTIONAL)
 
@@ -246,3 +247,91 @@ def test_whatever_the_moment_only_what_the_rules_allow_and_what_is_up_with_room_
 def test_health_alone_never_stops_a_message(rules: list[RouteRule], chance: float, success: float) -> None:
     states = {n: state(success=success) for n in (1, 2, 3)}
     assert (chosen(rules, states, chance) is None) == (not allowed(rules))
+
+
+# ---- where channels demand filings
+
+
+FILED: Final = Signature(1, "鸿雁", approved=True, extension="", filed=frozenset({"cmcc"}))
+UNFILED: Final = Signature(2, "飞鸽", approved=True, extension="")
+
+
+def demanding_channels(*demanding: int, signatures: Sequence[Signature] = (FILED, UNFILED)) -> Snapshot:
+    channels = [channel(n, filing_demanded=n in demanding) for n in (1, 2)]
+    return msgspec.structs.replace(
+        snapshot(channels, [rule(1, priority=1), rule(2, priority=2)]),
+        signatures={one.id: one for one in signatures},
+        demands_filing=bool(demanding),
+        found_routes={},
+    )
+
+
+def wanted(signature: Signature, **fields: Any) -> Want:
+    values: dict[str, Any] = {"tenant_id": TenantId(1), "country": "CN", "operator": "cmcc"}
+    return Want(**(values | {"purpose": Purpose.OTP, "signature_id": signature.id} | fields))
+
+
+def carried(asked: Want, known: Snapshot) -> list[int]:
+    return [one.channel_id for one in route.candidates(asked, known)]
+
+
+def test_a_channel_that_demands_filings_carries_only_what_is_filed_at_the_operator() -> None:
+    assert carried(wanted(FILED), demanding_channels(1)) == [1, 2]
+    assert carried(wanted(UNFILED), demanding_channels(1)) == [2]
+    assert carried(wanted(FILED, operator="unicom"), demanding_channels(1)) == [2]
+    assert carried(wanted(UNFILED), demanding_channels()) == [1, 2]
+    assert carried(wanted(UNFILED), demanding_channels(1, 2)) == []
+
+
+def test_filings_are_a_matter_of_the_mainland() -> None:
+    assert carried(wanted(UNFILED, country="GB", operator=""), demanding_channels(1)) == [1, 2]
+
+
+def test_an_operator_that_is_not_known_may_be_any_of_them() -> None:
+    everywhere = Signature(3, "鸿雁", approved=True, extension="", filed=MAINLAND_OPERATORS)
+    known = demanding_channels(1, signatures=(FILED, everywhere))
+    assert carried(wanted(FILED, operator=""), known) == [2]
+    assert carried(wanted(everywhere, operator=""), known) == [1, 2]
+
+
+def test_the_trace_says_which_channel_was_left_out_for_want_of_a_filing() -> None:
+    known, asked = demanding_channels(1), wanted(UNFILED)
+    states = {ChannelId(n): State(True, True, Health()) for n in (1, 2)}
+    unfiled = route.not_filed(asked, known)
+    choice = route.choose(route.candidates(asked, known), states, 0.0, 0.0, unfiled)
+    told = route.trace(asked, choice, known, 1)["route"]
+    assert (told["channel"], told["others"]) == ("channel 2", [{"channel": "channel 1", "why": "not filed"}])
+    assert route.not_filed(wanted(FILED), known) == ()
+
+
+@given(
+    st.sets(st.sampled_from([1, 2])),
+    st.sets(st.sampled_from(sorted(MAINLAND_OPERATORS))),
+    st.sampled_from(["", *sorted(MAINLAND_OPERATORS)]),
+)
+def test_what_is_left_out_and_what_is_allowed_are_together_all_there_is(
+    demanding: set[int], filed: set[str], operator: str
+) -> None:
+    one = Signature(1, "鸿雁", approved=True, extension="", filed=frozenset(filed))
+    known, asked = demanding_channels(*demanding, signatures=[one]), wanted(one, operator=operator)
+    left_out = set(route.not_filed(asked, known))
+    assert left_out | set(carried(asked, known)) == {1, 2}
+    assert left_out <= demanding
+    assert not left_out or operator not in filed
+
+
+def test_answers_are_kept_by_signature_only_where_some_channel_demands_filings() -> None:
+    free, demanding = demanding_channels(), demanding_channels(1, 2)
+    for known in (free, demanding):
+        for signature in (FILED, UNFILED, FILED):
+            route.exists(wanted(signature), known)
+    assert len(free.found_routes) == 1
+    assert list(demanding.found_routes.values()) == [True, False]
+
+
+def test_digits_never_grow_longer_than_a_sender_may_be() -> None:
+    signature = Signature(1, "鸿雁", approved=True, extension="1", extensions={ChannelId(1): "22222222"})
+    known = demanding_channels(signatures=[signature])
+    assert known.extension_at(1, 1, "1" + "3" * 8) == "22222222" + "3" * 4
+    assert known.extension_at(2, 1, "13") == "13"
+    assert known.extension_at(1, 9, "13") == "13"

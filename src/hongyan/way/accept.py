@@ -46,6 +46,7 @@ QUIET_TURNS = 2  # of the event loop without a new row: nobody else is coming ju
 MANY_ROWS = 40  # so many waiting are worth a second commit beside the first; fewer share the next one
 HELD_UP_S = 0.05  # a commit that takes so long waits for somebody's lock: others need not wait with it
 HELD_OWNER = -1  # of an outbox row that waits for a person
+NO_TEMPLATE = "it matches no template"  # why it does
 EPOCH_S = 1_577_836_800  # 2020: hits are seconds since then, so that they and a hash fit 63 bits
 
 
@@ -66,6 +67,7 @@ class Accepted(msgspec.Struct, frozen=True):
     parts: int
     price_micro: int
     send_at: datetime | None = None  # when it will leave, if not at once
+    held: bool = False  # a person decides first
 
 
 class Idempotency(msgspec.Struct, frozen=True):
@@ -117,9 +119,10 @@ class _Row:
         self.cleared = cleared
         self.reference = draft.reference or None
         self.params = draft.params
-        self.origin, self.held = (
-            (draft.origin, draft.held) if isinstance(draft, SessionDraft) else (b"", False)
-        )
+        self.origin, self.held = b"", cleared.held
+        if isinstance(draft, SessionDraft):
+            self.origin = draft.origin
+            self.held = NO_TEMPLATE if draft.held else cleared.held
 
 
 class _Entry:
@@ -254,11 +257,15 @@ class Acceptor:
 
     async def _promised(self, tenant_id: TenantId, ids: Sequence[MessageId]) -> dict[int, Accepted]:
         """Return what is stored under these ids, by their place."""
-        rows = await self._database.fetch(STORED_SQL, tenant_id, [db.Uuid(i.bytes) for i in ids])
+        wanted = [db.Uuid(i.bytes) for i in ids]
+        rows = await self._database.fetch(STORED_SQL, tenant_id, wanted, min(wanted), max(wanted))
         there = {row["id"].int: row for row in rows}
         return {
             index: Accepted(
-                message_id, there[message_id.int]["part_count"], there[message_id.int]["price_micro"]
+                message_id,
+                there[message_id.int]["part_count"],
+                there[message_id.int]["price_micro"],
+                held=there[message_id.int]["held"],
             )
             for index, message_id in enumerate(ids)
             if message_id.int in there
@@ -534,7 +541,9 @@ class Acceptor:
             better = known.of(row.key.tenant.id, row.phone_index)
             if better is not None and any(better):
                 try:
-                    row.cleared = guard.move(row.cleared, row.key.tenant, self._keeper.current, *better)
+                    row.cleared = guard.move(
+                        row.cleared, row.key.tenant, self._keeper.current, *better, sandbox=row.key.sandbox
+                    )
                 except Refusal as refusal:
                     self._refuse([row], refusal)
                     continue
@@ -711,7 +720,7 @@ def _idempotency_of(row: _Row) -> tuple[int | None, bytes | None, bytes | None]:
 def _promise(row: _Row) -> Accepted:
     due_s = row.cleared.due_at_s
     send_at = datetime.fromtimestamp(due_s, UTC) if due_s else None
-    return Accepted(row.id, row.cleared.part_count, row.cleared.price_micro, send_at)
+    return Accepted(row.id, row.cleared.part_count, row.cleared.price_micro, send_at, bool(row.held))
 
 
 # The row is reserved at once or found; a reservation nobody answered for a while (its door died) is taken over.
@@ -723,9 +732,11 @@ ON CONFLICT (key_id, key) DO UPDATE
 RETURNING body, answer, first_id, (first_id = $4 OR (answer IS NULL AND created_at = now())) AS mine
 """
 ANSWER_SQL: LiteralString = "UPDATE idempotency SET answer = $3 WHERE key_id = $1 AND key = $2"
-STORED_SQL: LiteralString = (
-    "SELECT id, part_count, price_micro FROM message WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
-)
+# The bounds say the same once more: by them, and not by an array that is a parameter, the other days are passed over.
+STORED_SQL: LiteralString = """
+SELECT id, part_count, price_micro, status = 7 AS held FROM message
+ WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND id >= $3 AND id <= $4
+"""
 
 
 def ids_after(first: int, count: int) -> list[MessageId]:
@@ -753,7 +764,7 @@ def _read_answer(octets: bytes) -> Sequence[Outcome]:
 
 
 FIRST_ANSWER_SQL: LiteralString = """
-SELECT i.body, i.first_id, m.part_count, m.price_micro, m.due_at, m.accepted_at
+SELECT i.body, i.first_id, m.part_count, m.price_micro, m.due_at, m.accepted_at, m.status = 7 AS held
   FROM idempotency i LEFT JOIN message m ON m.tenant_id = $3 AND m.id = i.first_id
  WHERE i.key_id = $1 AND i.key = $2
 """
@@ -768,7 +779,9 @@ async def _first_answer(tx: db.Tx, row: _Row) -> Outcome | None:
     if first["body"] != idempotency.body or first["part_count"] is None:
         return Refusal(Code.REQUEST_IDEMPOTENCY_CONFLICT)
     send_at = first["due_at"] if first["due_at"] > first["accepted_at"] else None
-    return Accepted(MessageId(first["first_id"]), first["part_count"], first["price_micro"], send_at)
+    return Accepted(
+        MessageId(first["first_id"]), first["part_count"], first["price_micro"], send_at, first["held"]
+    )
 
 
 OPEN_SHARDS_SQL: LiteralString = """

@@ -27,7 +27,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault, VaultError
 from hongyan.vocab import text as texts
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import AppId, MessageId, MessageIds
+from hongyan.vocab.message import AppId, MessageId, MessageIds, TenantId
 from hongyan.vocab.text import Encoding, Shift, TextPart
 from hongyan.way.accept import Accepted, Acceptor, Outcome, SessionDraft
 from hongyan.way.snapshot import Keeper, Key
@@ -465,6 +465,17 @@ async def forget(database: db.Database, ids: Sequence[int]) -> None:
     """Delete parts that are accepted, or whose failure has been told."""
     if ids:
         await database.execute(FORGET_SQL, list(ids))
+
+
+FORGET_PERSON_SQL: LiteralString = """
+DELETE FROM submit_part
+ WHERE app_id IN (SELECT id FROM app WHERE tenant_id = $1) AND phone_index = $2 AND tenant_id = $1 RETURNING 1
+"""
+
+
+async def forget_person(tx: db.Tx, tenant_id: TenantId, phone_index: bytes) -> int:
+    """Delete parts to a person who is erased: their text never becomes whole, and nobody is told so."""
+    return len(await tx.fetch(FORGET_PERSON_SQL, tenant_id, phone_index))
 
 
 async def release(database: db.Database, ids: Sequence[int]) -> None:

@@ -45,23 +45,32 @@ async def gather(tx: db.Tx, tenant_id: TenantId, shard: int, needed_micro: int) 
 
 TOP_UP_SQL: LiteralString = """
 WITH entry AS (
-    INSERT INTO ledger (tenant_id, kind, amount_micro, note) VALUES ($1, $3, $2, $4)
+    INSERT INTO ledger (tenant_id, kind, amount_micro, note, reference) VALUES ($1, $3, $2, $4, nullif($5, ''))
+    ON CONFLICT (tenant_id, reference) WHERE reference IS NOT NULL DO NOTHING RETURNING id
 )
-UPDATE balance SET amount_micro = amount_micro + $2 WHERE tenant_id = $1 AND shard = 0
+UPDATE balance SET amount_micro = amount_micro + $2 WHERE tenant_id = $1 AND shard = 0 AND EXISTS (SELECT FROM entry)
+RETURNING shard
 """
 
 
 async def top_up(
-    tx: db.Tx, tenant_id: TenantId, amount_micro: int, *, note: str = "", kind: str = "top_up"
-) -> None:
-    """Add to a tenant's balance, in millionths of its currency.
+    tx: db.Tx,
+    tenant_id: TenantId,
+    amount_micro: int,
+    *,
+    note: str = "",
+    kind: str = "top_up",
+    reference: str = "",
+) -> bool:
+    """Add to a tenant's balance, in millionths of its currency; False where this reference was booked before.
 
     A negative correction takes it from all shards; raises db.CheckViolation where the balance would go below zero.
     """
     await tx.execute(OPEN_SQL, tenant_id, 0)
     if amount_micro < 0:
         await gather(tx, tenant_id, 0, -amount_micro)
-    await tx.execute(TOP_UP_SQL, tenant_id, amount_micro, kind, note)
+    booked = await tx.fetchval(TOP_UP_SQL, tenant_id, amount_micro, kind, note, reference)
+    return booked is not None
 
 
 BALANCE_SQL: LiteralString = """

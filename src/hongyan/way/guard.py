@@ -7,7 +7,7 @@ Entry points: check(), limit_reached(), next_allowed().
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,12 +18,13 @@ from hongyan.settings import Settings
 from hongyan.vocab import phone, text
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
+from hongyan.vocab.words import Hit, Level
 from hongyan.way import route
-from hongyan.way.snapshot import Key, Limits, Signature, Snapshot, Template, Tenant
+from hongyan.way.snapshot import EXTENSION_DIGITS_MAX, Key, Limits, Signature, Snapshot, Template, Tenant
 
-EXTENSION_DIGITS_MAX = 12
 REFERENCE_CHARACTERS_MAX = 64
 SAME_DAY_S = 86_400
+QUARTER_S = 900
 OPT_OUT_WORDS = (
     "退订",
     "拒收",
@@ -57,6 +58,7 @@ class Cleared(msgspec.Struct, frozen=True, gc=False):
     validity_s: int
     extension: str
     rules: tuple[str, ...]  # which rules spoke, for the trace
+    held: str = ""  # why a person has to decide first
 
 
 class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +74,7 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validity_s: int | None = None
     reference: str = ""
     extension: str = ""
+    language: str = ""  # of the template's texts: a BCP 47 tag; empty: the template's default
 
 
 def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s: float) -> Cleared:
@@ -79,6 +82,8 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     tenant = key.tenant
     if not tenant.active:
         raise Refusal(Code.ACCOUNT_SUSPENDED)
+    if not tenant.qualified and not key.sandbox:
+        raise Refusal(Code.ACCOUNT_NOT_QUALIFIED)
     if len(draft.reference) > REFERENCE_CHARACTERS_MAX:
         raise Refusal(
             Code.REQUEST_INVALID_PARAMETER, parameter="reference", characters_max=REFERENCE_CHARACTERS_MAX
@@ -92,12 +97,15 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     place = phone.place(number, snapshot.overrides)
     wording = _wording(draft, key, snapshot, mainland)
     parts = _parts(wording.text, mainland, settings)
+    held = _ask_words(wording.text, tenant, snapshot) if snapshot.words.stop_some else ""
     price = snapshot.part_price_micro(tenant.id, place.country, place.operator, wording.purpose)
     if price is None:
         raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country=number.country, reason="no price is set")
-    want = route.Want(tenant.id, place.country, place.operator, wording.purpose, key.sandbox)
+    want = route.Want(
+        tenant.id, place.country, place.operator, wording.purpose, key.sandbox, wording.signature.id
+    )
     if not route.exists(want, snapshot):
-        raise Refusal(Code.ROUTE_NONE, country=place.country, operator=place.operator)
+        raise _no_route(want, snapshot)
     validity_s, due_at_s = _times(draft, settings, now_s)
     rules: tuple[str, ...] = _RULES
     if wording.purpose is Purpose.PROMOTIONAL:
@@ -113,10 +121,19 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
         validity_s=validity_s,
         extension=_extension(draft, wording.signature),
         rules=rules,
+        held=held,
     )
 
 
-def move(cleared: Cleared, tenant: Tenant, snapshot: Snapshot, operator: str, province: str) -> Cleared:
+def move(
+    cleared: Cleared,
+    tenant: Tenant,
+    snapshot: Snapshot,
+    operator: str,
+    province: str,
+    *,
+    sandbox: bool = False,
+) -> Cleared:
     """Place a message under another operator or province ("" leaves it) and price it there; raises Refusal."""
     place = phone.Place(
         cleared.place.country, operator or cleared.place.operator, province or cleared.place.province
@@ -124,7 +141,20 @@ def move(cleared: Cleared, tenant: Tenant, snapshot: Snapshot, operator: str, pr
     price = snapshot.part_price_micro(tenant.id, place.country, place.operator, cleared.wording.purpose)
     if price is None:
         raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country=place.country, reason="no price is set")
+    if snapshot.demands_filing:  # by its new operator it may lack what it had by the old one
+        wording = cleared.wording
+        want = route.Want(
+            tenant.id, place.country, place.operator, wording.purpose, sandbox, wording.signature.id
+        )
+        if not route.exists(want, snapshot) and route.not_filed(want, snapshot):
+            raise Refusal(Code.SIGN_NOT_REGISTERED, operator=place.operator)
     return msgspec.structs.replace(cleared, place=place, price_micro=price * cleared.part_count)
+
+
+def _no_route(want: route.Want, snapshot: Snapshot) -> Refusal:
+    if route.not_filed(want, snapshot):
+        return Refusal(Code.SIGN_NOT_REGISTERED, operator=want.operator)
+    return Refusal(Code.ROUTE_NONE, country=want.country, operator=want.operator)
 
 
 _MAINLAND = frozenset({"CN", "*"})
@@ -133,6 +163,7 @@ _RULES = (
     "country",
     "wording",
     "length",
+    "words",
     "price",
     "route",
     "validity",
@@ -160,7 +191,8 @@ def _wording(draft: Draft, key: Key, snapshot: Snapshot, mainland: bool) -> Word
         return _free_text(draft, key, counting)
     template = _template(draft.template, key.tenant, mainland)
     signature = _signature(draft.signature, template, key.tenant, snapshot)
-    body = template.text.render(draft.params)
+    compiled = template.text_in(draft.language) if draft.language else template.text
+    body = compiled.render(draft.params)
     signed = text.sign(signature.name, body, counting=counting)
     return Wording(
         signed,
@@ -174,7 +206,7 @@ def _wording(draft: Draft, key: Key, snapshot: Snapshot, mainland: bool) -> Word
 def _free_text(draft: Draft, key: Key, counting: text.Counting) -> Wording:
     if not key.free_text:
         raise Refusal(Code.AUTH_PERMISSION_DENIED, reason="this key may only send templates")
-    if draft.template or draft.params:
+    if draft.template or draft.params or draft.language:
         raise Refusal(Code.REQUEST_INVALID_PARAMETER, reason="give a template or a text, not both")
     if draft.purpose is None:
         raise Refusal(Code.REQUEST_MISSING_PARAMETER, parameter="purpose")
@@ -233,6 +265,21 @@ def _parts(signed: str, mainland: bool, settings: Settings) -> int:
     return counted.parts
 
 
+def _ask_words(signed: str, tenant: Tenant, snapshot: Snapshot) -> str:
+    """Ask the word lists about a text as it will be read; returns why it is to be held, or raises Refusal."""
+    hits = snapshot.words.check(signed, tenant.id)
+    if not hits:
+        return ""
+    if any(hit.level is Level.BLOCK for hit in hits):
+        raise Refusal(Code.CONTENT_FORBIDDEN, hits=[_shown(hit) for hit in hits if hit.level is Level.BLOCK])
+    return f"words of the list {hits[0].list}"
+
+
+def _shown(hit: Hit) -> Mapping[str, object]:
+    """Show where a word stands. Not what stands there: answers to batches are kept, and texts only sealed."""
+    return {"list": hit.list, "level": hit.level, "tag": hit.tag, "span": [hit.start, hit.end]}
+
+
 def _times(draft: Draft, settings: Settings, now_s: float) -> tuple[int, float]:
     validity_s = settings.validity_s_default if draft.validity_s is None else draft.validity_s
     if not 1 <= validity_s <= settings.validity_s_max:
@@ -278,14 +325,25 @@ def next_allowed(wanted_s: float, zones: frozenset[str], from_hour: int, until_h
     None where the zones never agree within two days. Moments after the wanted one lie on a quarter
     hour, because every zone's offset does.
     """
-    clocks = [_zone(name) for name in zones]
-    moment = datetime.fromtimestamp(wanted_s, UTC)
-    for moved in range(2 * 24 * 4 + 1):
-        if clocks and all(from_hour <= moment.astimezone(clock).hour < until_hour for clock in clocks):
-            return max(wanted_s, moment.timestamp()) if moved else wanted_s  # not rounded to its microsecond
-        moment = moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0) + timedelta(
-            minutes=15
-        )
+    if _allowed(wanted_s, zones, from_hour, until_hour):
+        return wanted_s
+    return _next_quarter(int(wanted_s // QUARTER_S), zones, from_hour, until_hour)
+
+
+def _allowed(at_s: float, zones: frozenset[str], from_hour: int, until_hour: int) -> bool:
+    moment = datetime.fromtimestamp(at_s, UTC)
+    return bool(zones) and all(
+        from_hour <= moment.astimezone(_zone(name)).hour < until_hour for name in zones
+    )
+
+
+@lru_cache(maxsize=1_000)  # all of a list that is sent at night ask the same
+def _next_quarter(quarter: int, zones: frozenset[str], from_hour: int, until_hour: int) -> float | None:
+    """Return the first allowed moment among the quarter hours behind this one (counted from 1970)."""
+    for moved in range(1, 2 * 24 * 4 + 1):
+        at_s = float((quarter + moved) * QUARTER_S)
+        if _allowed(at_s, zones, from_hour, until_hour):
+            return at_s
     return None
 
 
@@ -313,8 +371,11 @@ def limit_reached(hits: Sequence[int], limits: Limits, same_s: int, hit: int, no
     return Refusal(Code.LIMIT_MINUTE, retry_after_s=1)  # it was free again when we looked
 
 
-def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose, *, held: bool = False) -> Mapping[str, Any]:
-    """Write down which rules a message passed, the same words for all that passed the same rules."""
+def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose, *, held: str = "") -> Mapping[str, Any]:
+    """Write down which rules a message passed, the same words for all that passed the same rules.
+
+    `held`: why a person had to decide.
+    """
     limits = tenant.limits[purpose]
     passed = {
         "passed": list(rules),
@@ -328,4 +389,4 @@ def trace(rules: Sequence[str], tenant: Tenant, purpose: Purpose, *, held: bool 
         if purpose is Purpose.PROMOTIONAL
         else None,
     }
-    return passed | {"held": "it matches no template"} if held else passed
+    return passed | {"held": held} if held else passed

@@ -1,6 +1,7 @@
 """What people text back: join the parts, find whom it is for, keep it, owe the notice, hear a stop.
 
-Writes: inbound, inbound_part, notice (its birth), suppression (through optout). Entry points: Desk; record()
+Writes: inbound, inbound_part, notice (its birth), suppression (through optout), consent (through consent),
+complaint (through complaint). Entry points: Desk; record()
 and join_overdue() inside a transaction. The upstream is answered after the commit only, so it may come twice:
 the same text from the same person to the same access number within REPEAT_S is one.
 Surprises: inbound_part also holds marks, rows without a text. A mark of part_index 0 says that these parts
@@ -20,10 +21,10 @@ import structlog
 from hongyan import clock, db
 from hongyan.channels.channel import Inbound
 from hongyan.settings import Settings
-from hongyan.vault import Vault
+from hongyan.vault import Vault, VaultError
 from hongyan.vocab import phone
 from hongyan.vocab.message import ChannelId, MessageIds, TenantId, first_id_at
-from hongyan.way import optout
+from hongyan.way import complaint, consent, optout
 from hongyan.way.measure import Counters
 from hongyan.way.notice import INBOUND, Owed
 from hongyan.way.optout import Suppressed
@@ -400,12 +401,12 @@ async def _give_out(
     texts = await _unseen(tx, vault, texts, now)
     if not texts:
         return Recorded()
-    writers = await _writers(tx, texts, now - timedelta(seconds=settings.inbound_memory_s))
+    writers = await _writers(tx, snapshot, texts, now - timedelta(seconds=settings.inbound_memory_s))
     extensions = _extensions(snapshot)
     found = [_owner(text, snapshot, extensions, writers.get(place, ())) for place, text in enumerate(texts)]
     owners = await _with_apps(tx, found)
     words = [optout.word_of(text.text) for text in texts]
-    stopped = await _hear(tx, texts, owners, words)
+    stopped = await _hear(tx, vault, texts, owners, words)
     opt_outs = [isinstance(word, optout.Stop) for word in words]
     owed = await _keep(tx, snapshot, vault, list(zip(texts, owners, opt_outs, strict=True)))
     return Recorded(owed, stopped)
@@ -441,11 +442,11 @@ def _hash(text: str, vault: Vault) -> int:
 
 # The channel of a message is written with its first report; before that it stands with its submissions.
 WRITERS_SQL: LiteralString = """
-SELECT t.place, m.tenant_id, m.app_id, m.id, m.extension,
+SELECT t.place, m.tenant_id, m.app_id, m.id, m.extension, m.signature_id,
        coalesce(nullif(m.channel_id, 0), s.channel_id, 0) AS channel_id
   FROM unnest($1::bytea[]) WITH ORDINALITY AS t(phone_index, place)
  CROSS JOIN LATERAL (
-    SELECT tenant_id, app_id, id, extension, channel_id FROM message
+    SELECT tenant_id, app_id, id, extension, channel_id, signature_id FROM message
      WHERE phone_index = t.phone_index AND id >= $2 ORDER BY id DESC LIMIT $3) m
   LEFT JOIN LATERAL (
     SELECT channel_id FROM submitted WHERE message_id = m.id AND m.channel_id = 0 LIMIT 1) s ON true
@@ -453,42 +454,54 @@ SELECT t.place, m.tenant_id, m.app_id, m.id, m.extension,
 """
 
 
-async def _writers(tx: db.Tx, texts: Sequence[_Text], since: datetime) -> Mapping[int, Sequence[_Writer]]:
+async def _writers(
+    tx: db.Tx, snapshot: Snapshot, texts: Sequence[_Text], since: datetime
+) -> Mapping[int, Sequence[_Writer]]:
     """Find who wrote to each person lately, by the text's place."""
     rows = await tx.fetch(
         WRITERS_SQL, [text.phone_index for text in texts], first_id_at(since.timestamp()), WRITERS_MAX
     )
     found: dict[int, list[_Writer]] = {}
     for row in rows:
-        writer = _Writer(
-            TenantId(row["tenant_id"]), row["app_id"], row["id"], row["channel_id"], row["extension"]
-        )
+        extension = snapshot.extension_at(row["channel_id"], row["signature_id"], row["extension"])
+        writer = _Writer(TenantId(row["tenant_id"]), row["app_id"], row["id"], row["channel_id"], extension)
         found.setdefault(row["place"] - 1, []).append(writer)
     return found
 
 
-def _extensions(snapshot: Snapshot) -> Mapping[str, frozenset[TenantId]]:
-    found: dict[str, set[TenantId]] = {}
+def _extensions(snapshot: Snapshot) -> Mapping[tuple[int, str], frozenset[TenantId]]:
+    """Return who has which digits behind the access number of which channel; channel 0: behind any."""
+    if snapshot.found_holders:
+        return snapshot.found_holders
+    found: dict[tuple[int, str], set[TenantId]] = {(0, ""): set()}  # so that it is never empty
     for tenant in snapshot.tenants.values():
         for signature in tenant.signatures.values():
             if signature.extension:
-                found.setdefault(signature.extension, set()).add(tenant.id)
-    return {extension: frozenset(tenants) for extension, tenants in found.items()}
+                found.setdefault((0, signature.extension), set()).add(tenant.id)
+            for place in signature.extensions.items():
+                found.setdefault(place, set()).add(tenant.id)
+    snapshot.found_holders.update((place, frozenset(tenants)) for place, tenants in found.items())
+    return snapshot.found_holders
 
 
 def _owner(
-    text: _Text, snapshot: Snapshot, extensions: Mapping[str, frozenset[TenantId]], writers: Sequence[_Writer]
+    text: _Text,
+    snapshot: Snapshot,
+    extensions: Mapping[tuple[int, str], frozenset[TenantId]],
+    writers: Sequence[_Writer],
 ) -> _Owner:
     """Decide whom a text is for: the longest extension that fits, else who wrote last from there."""
     channels, suffix = _place(text, snapshot)
     wrote = [writer for writer in writers if writer.channel_id in channels]
+    wrote.sort(key=lambda writer: writer.extension != suffix)  # first who wrote from there to the digit
     for width in range(len(suffix), 0, -1):
-        holders = extensions.get(suffix[:width])
+        holders = frozenset[TenantId]().union(
+            *(extensions.get((channel_id, suffix[:width]), ()) for channel_id in (0, *channels))
+        )
         if holders:
             theirs = [writer for writer in wrote if writer.tenant_id in holders]
             return _of(theirs, holders, min(holders))
-    exact = [writer for writer in wrote if writer.extension == suffix]
-    return _of(exact or wrote, frozenset(writer.tenant_id for writer in wrote), NOBODY)
+    return _of(wrote, frozenset(writer.tenant_id for writer in wrote), NOBODY)
 
 
 def _of(wrote: Sequence[_Writer], hearing: frozenset[TenantId], otherwise: TenantId) -> _Owner:
@@ -530,19 +543,59 @@ async def _with_apps(tx: db.Tx, owners: Sequence[_Owner]) -> Sequence[_Owner]:
 
 async def _hear(
     tx: db.Tx,
+    vault: Vault,
     texts: Sequence[_Text],
     owners: Sequence[_Owner],
     words: Sequence[optout.Stop | optout.Start | None],
 ) -> Collection[Suppressed]:
-    """Keep stops and starts for everybody who wrote; of several from one person the last counts."""
+    """Keep stops and starts for everybody who wrote; of several from one person the last counts.
+
+    Each word is evidence as well: a stop withdraws every consent, a start gives it. Who complains is heard twice.
+    """
     last: dict[tuple[bytes, TenantId], optout.Stop | optout.Start] = {}
+    said: list[tuple[TenantId, _Text, _Owner, optout.Stop | optout.Start]] = []
     for text, owner, word in zip(texts, owners, words, strict=True):
         if word is not None:
             last.update(((text.phone_index, tenant_id), word) for tenant_id in owner.writers)
+            said += ((tenant_id, text, owner, word) for tenant_id in sorted(owner.writers))
+    await consent.append(tx, vault, [_said(tenant_id, text, word) for tenant_id, text, _, word in said])
     stopped = [Suppressed(*key, _reason(word)) for key, word in last.items() if isinstance(word, optout.Stop)]
     await optout.stop(tx, stopped)
+    await complaint.record(tx, vault, _complaints(said))
     await optout.start(tx, [Suppressed(*key) for key, word in last.items() if isinstance(word, optout.Start)])
     return stopped
+
+
+def _said(tenant_id: TenantId, text: _Text, word: optout.Stop | optout.Start) -> consent.Said:
+    proof = consent.Proof(number=text.number, text=text.text, evidence={"access_number": text.access_number})
+    return consent.Said(
+        tenant_id=tenant_id,
+        phone_index=text.phone_index,
+        given=isinstance(word, optout.Start),
+        scope=consent.ALL if isinstance(word, optout.Stop) else consent.PROMOTIONAL,
+        source=consent.INBOUND,
+        at=text.at,
+        proof=proof,
+    )
+
+
+def _complaints(
+    said: Sequence[tuple[TenantId, _Text, _Owner, optout.Stop | optout.Start]],
+) -> Sequence[complaint.Made]:
+    """Return one complaint a person and tenant, the first of several in a batch."""
+    found: dict[tuple[TenantId, bytes], complaint.Made] = {}
+    for tenant_id, text, owner, word in said:
+        if isinstance(word, optout.Stop) and word.complaint:
+            made = complaint.Made(
+                tenant_id=tenant_id,
+                phone_index=text.phone_index,
+                source=complaint.ComplaintSource.INBOUND,
+                received_at=text.at,
+                words=complaint.Words(number=text.number, text=text.text),
+                message_id=owner.message_id if owner.tenant_id == tenant_id else None,
+            )
+            found.setdefault((tenant_id, text.phone_index), made)
+    return list(found.values())
 
 
 def _reason(stop: optout.Stop) -> str:
@@ -582,7 +635,7 @@ async def _keep(
             text.channel_id,
             text.access_number,
             text.phone_index,
-            vault.seal(owner.tenant_id, _pack((text.number, text.text))),
+            _sealed(vault, owner.tenant_id, text),
             owner.message_id,
             opt_out,
             text.at,
@@ -593,6 +646,13 @@ async def _keep(
     notices = await tx.fetch(KEEP_SQL, *columns, INBOUND, snapshot.hooked_apps)
     by_id = {row[0]: row for row in rows}
     return [_owed(notice["id"], by_id[notice["message_id"]]) for notice in notices]
+
+
+def _sealed(vault: Vault, tenant_id: TenantId, text: _Text) -> bytes | None:
+    try:
+        return vault.seal(tenant_id, _pack((text.number, text.text)))
+    except VaultError:  # the tenant's key was shredded; that somebody texted is kept
+        return None
 
 
 def _owed(notice_id: int, row: Sequence[Any]) -> Owed:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hongyan.channels.channel import Channel, ChannelState, Link, Parcel
 from hongyan.way.route import Health
 from hongyan.way.snapshot import ChannelRow
+from hongyan.way.state import Figures
 
 PROMOTIONAL = 2  # the lane that leaves a reserve to the others
 REST_S = 0.25  # an upstream that cannot take a part now is not asked again for so long
@@ -65,6 +66,7 @@ class Line:
         self.window_size = 0
         self.blocked_by_pace = False
         self.health: dict[str, Health] = {}  # by country and operator
+        self.figures = Figures()
         self._reserve_percent = reserve_percent
         self._queue: deque[Parcel] = deque()
         self._again: list[Parcel] = []
@@ -135,6 +137,11 @@ class Line:
         """Put back a parcel that certainly did not leave; it keeps its place before those behind it."""
         self._again.append(parcel)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, is under way, or was answered and is not yet stored."""
+        return not (self.waiting or self.reserved or self.channel.state().window_used)
+
     def holds(self, handle: object) -> int:
         """Return how many parcels of one message wait here."""
         return sum(parcel.handle is handle for parcel in (*self._queue, *self._again))
@@ -159,6 +166,7 @@ class Line:
             self._queue.clear()
         else:
             parcels = [self._queue.popleft() for _ in range(room)]
+        self.figures.parts += len(parcels)
         self.channel.submit(parcels)
 
     def take_back(self) -> list[Parcel]:

@@ -410,7 +410,9 @@ class _Plain(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode_message = msgspec.msgpack.Decoder(_Plain).decode
-_decode_inbound = msgspec.msgpack.Decoder(tuple[str, str]).decode
+_decode_inbound = msgspec.msgpack.Decoder(
+    tuple[str, str | None]
+).decode  # without its text once that is past its time
 
 
 def _unsealed_message(vault: Vault, tenant_id: TenantId, sealed: bytes | None) -> _Plain:

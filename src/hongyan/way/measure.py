@@ -28,6 +28,7 @@ from hongyan import clock, db, observe
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import PURPOSES, STATUS_BY_NUMBER, ChannelId, Purpose, Status, TenantId
+from hongyan.way import rollup
 from hongyan.way.snapshot import Snapshot
 
 # Bounds of the buckets of accept → final, as width_bucket(ms, bounds) counts them: bucket 0 lies below the
@@ -53,6 +54,7 @@ HOURS_SPAN: Final = timedelta(days=32)
 DAYS_SPAN: Final = timedelta(days=400)
 LATELY: Final = timedelta(days=1)  # what is looked at when nothing is said
 VALUES_MAX: Final = 100  # of one filter
+TENANT_MAX: Final = 2**31 - 1
 ACCEPTED: Final = 0  # in the tally; there it is never another open status
 
 
@@ -134,10 +136,51 @@ class Table(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
+# What is counted comes from sums of days ($25) and hours ($26) that are over (rollup.py), as far as they tell apart what is
+# asked, and from the tally for the other hours ($23). Sums of everybody stand under tenant 0; where templates are told
+# apart the tenants' own are added up instead ($24).
+_SUMMED: Final[LiteralString] = """
+WITH counted AS (
+    SELECT hour, status, cause, purpose, template_id, channel_id, country, operator, NULL::text AS province, latency, messages,
+           parts, price_micro, cost_micro
+      FROM rollup WHERE tenant_id = ANY($24::int[]) AND hours = 24 AND hour = ANY($25::timestamptz[])
+    UNION ALL
+    SELECT hour, status, cause, purpose, template_id, channel_id, country, operator, NULL, latency, messages,
+           parts, price_micro, cost_micro
+      FROM rollup WHERE tenant_id = ANY($24) AND hours = 1 AND hour = ANY($26::timestamptz[])
+    UNION ALL
+"""
+_SUMMED_PLACES: Final[LiteralString] = """
+WITH counted AS (
+    SELECT hour, status, NULL::smallint AS cause, purpose, NULL::int AS template_id, channel_id, country, operator, province,
+           latency, messages, parts, price_micro, cost_micro
+      FROM rollup_place WHERE tenant_id = ANY($24::int[]) AND hours = 24 AND hour = ANY($25::timestamptz[])
+    UNION ALL
+    SELECT hour, status, NULL, purpose, NULL, channel_id, country, operator, province, latency, messages,
+           parts, price_micro, cost_micro
+      FROM rollup_place WHERE tenant_id = ANY($24) AND hours = 1 AND hour = ANY($26::timestamptz[])
+    UNION ALL
+"""
+_TALLIED: Final[LiteralString] = """
+    SELECT hour, status, cause, purpose, template_id, channel_id, country, operator, province, latency, messages,
+           parts, price_micro, cost_micro
+      FROM tally
+     WHERE hour = ANY($23::timestamptz[]) AND hour >= $2 AND hour < $3 AND tenant_id BETWEEN $1 AND $27
+), cell AS (
+"""
+_COUNTED: Final[LiteralString] = """
+WITH counted AS (
+    SELECT hour, status, cause, purpose, template_id, channel_id, country, operator, province, latency, messages,
+           parts, price_micro, cost_micro
+      FROM tally
+     WHERE hour >= $2 AND hour < $3 AND tenant_id BETWEEN $1 AND $27
+       -- what the other statements are given too
+       AND num_nonnulls($23::timestamptz[], $24::int[], $25::timestamptz[], $26::timestamptz[]) = 4
+), cell AS (
+"""
 # The groups asked for are told by flags, so that one statement serves every question. Cells are summed by
 # status and latency first, because percentiles need the buckets of each row.
-STATISTICS_SQL: LiteralString = """
-WITH cell AS (
+_CELLS: Final[LiteralString] = """
     SELECT CASE $4 WHEN 'hour' THEN hour WHEN 'day' THEN date_trunc('day', hour, $5) END AS at,
            CASE WHEN $6 THEN status END AS status_key, CASE WHEN $7 THEN cause END AS cause,
            CASE WHEN $8 THEN purpose END AS purpose, CASE WHEN $9 THEN template_id END AS template_id,
@@ -145,9 +188,8 @@ WITH cell AS (
            CASE WHEN $12 THEN operator END AS operator, CASE WHEN $13 THEN province END AS province,
            status, latency, sum(messages)::bigint AS messages, sum(parts)::bigint AS parts,
            sum(price_micro)::bigint AS price_micro, sum(cost_micro)::bigint AS cost_micro
-      FROM tally
-     WHERE hour >= $2 AND hour < $3 AND (tenant_id = $1 OR $1 = 0)
-       AND (cardinality($14::smallint[]) = 0 OR status = ANY($14))
+      FROM counted
+     WHERE (cardinality($14::smallint[]) = 0 OR status = ANY($14))
        AND (cardinality($15::smallint[]) = 0 OR cause = ANY($15))
        AND (cardinality($16::smallint[]) = 0 OR purpose = ANY($16))
        AND (cardinality($17::int[]) = 0 OR template_id = ANY($17))
@@ -165,6 +207,16 @@ HAVING bool_or(messages <> 0)
  ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
  LIMIT $22
 """
+SUMMED_SQL: LiteralString = _SUMMED + _TALLIED + _CELLS
+SUMMED_PLACES_SQL: LiteralString = _SUMMED_PLACES + _TALLIED + _CELLS
+COUNTED_SQL: LiteralString = (
+    _COUNTED + _CELLS
+)  # provinces beside causes or templates: no sums are kept of that
+
+
+# A plan that serves every question expects a handful of rows, and sorts hundreds of thousands on disk. Half a millisecond of
+# planning with the values at hand hashes them instead.
+PLAN_SQL: LiteralString = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
 
 
 async def statistics(
@@ -176,9 +228,12 @@ async def statistics(
     """
     assert tenant_id != 0  # would mean everybody
     since, until = _span(question)
+    days = question.by is By.NONE or (question.by is By.DAY and question.zone == rollup.ZONE.key)
+    plan = await rollup.plan(tx, since, until, days=days)
+    await tx.execute(PLAN_SQL)
     rows = await tx.fetch(
-        STATISTICS_SQL,
-        tenant_id or 0,
+        _sql_of(question),
+        tenant_id or 1,
         since,
         until,
         question.by,
@@ -193,9 +248,35 @@ async def statistics(
         list(question.operators),
         list(question.provinces),
         rows_max + 1,
+        plan.tallied,
+        _tenants_of(question, snapshot, tenant_id),
+        plan.days,
+        plan.hours,
+        tenant_id or TENANT_MAX,
     )
     told = [_row(row, snapshot, with_cost=tenant_id is None) for row in rows[:rows_max]]
     return Table(since, until, told, truncated=len(rows) > rows_max)
+
+
+def _sql_of(question: Question) -> LiteralString:
+    """Choose the smallest table that tells apart what is asked."""
+    if Group.PROVINCE not in question.groups and not question.provinces:
+        return SUMMED_SQL
+    if _NO_PLACES & set(question.groups) or question.causes or question.templates:
+        return COUNTED_SQL
+    return SUMMED_PLACES_SQL
+
+
+_NO_PLACES: Final = frozenset({Group.CAUSE, Group.TEMPLATE})
+
+
+def _tenants_of(question: Question, snapshot: Snapshot, tenant_id: TenantId | None) -> Sequence[int]:
+    """Return under which tenants sums are read: the one's, everybody's in one, or each by itself for its templates."""
+    if tenant_id is not None:
+        return [tenant_id]
+    if Group.TEMPLATE in question.groups or question.templates:
+        return list(snapshot.tenants)
+    return [0]
 
 
 def _span(question: Question) -> tuple[datetime, datetime]:

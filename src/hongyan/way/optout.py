@@ -8,10 +8,12 @@ index of the number is kept, so a stop outlives the erasure of the person.
 
 import unicodedata
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 
 from hongyan import db
 from hongyan.vocab.message import TenantId
+from hongyan.vocab.plain import SIMPLIFIED
 
 TOPIC: Final = "stopped"
 OPT_OUT: Final = 1  # suppression.kind
@@ -34,6 +36,15 @@ class Start(NamedTuple):
     """The person takes it back."""
 
     word: str
+
+
+class Entry(NamedTuple):
+    """One row of suppression, as lists show it."""
+
+    phone_index: bytes
+    kind: int
+    reason: str
+    since: datetime
 
 
 class Suppressed(NamedTuple):
@@ -98,7 +109,9 @@ def _exact(words: Sequence[str], whole: str) -> Stop | None:
 
 def _chinese(whole: str) -> Stop | None:
     for part, complaint in _CHINESE_PARTS.items():
-        if part in whole and not any(denial + part in whole for denial in _CHINESE_DENIALS if not complaint):
+        denied = any(denial + part in whole for denial in _CHINESE_DENIALS if not complaint)
+        denied = denied or any(part + denial in whole for denial in _DENIALS_BEHIND)
+        if part in whole and not denied:
             return Stop(part, sure=len(whole) <= SHORT_UNITS_MAX, complaint=complaint)
     return None
 
@@ -132,8 +145,7 @@ def _one_slip(said: str, meant: str) -> bool:
     return shorter[at + 1 :] == longer[at + 1 :] or swapped == longer
 
 
-# Traditional letters of the words below; a whole converter would bring nothing more here.
-_SIMPLIFIED: Final = str.maketrans("訂絕發別騷擾訴舉報復購閱開啟請謝煩", "订绝发别骚扰诉举报复购阅开启请谢烦")
+_SIMPLIFIED: Final = str.maketrans(dict(SIMPLIFIED))
 
 
 def _bare(words: str) -> frozenset[str]:
@@ -152,21 +164,31 @@ _START: Final = _bare(
 _STOP: Final = _bare(
     """
     r t td n tt tdd 0000
+    qx 滚 滚蛋 不要 不要了 不用了 我要取消 停止接收 拒绝接收
     退订 拒收 取消 取消订阅 退 退定 不要发了 别发了 屏蔽 停止 停止发送 拒绝 不需要 请勿打扰 勿扰 别烦我
     回t 回td 回r 回n 回复t 回复td 回复r 回复n
     stop stopall quit end revoke optout cancel unsubscribe unsub remove removeme nomore stopit stopthis
     stopsms stoptext stoptexts stoptexting stoptextingme stopmessages stopmessaging stopmessagingme
     stopsending takemeoff cancelsubscription nothanks notinterested
-    baja parar para alto detener cancelar salir desuscribir desuscribirme nomás basta
-    arrêt arrêter stopper désabonner désinscription désinscrire annuler résilier
-    stopp abmelden abbestellen kündigen aufhören austragen ende beenden
-    sair pare parem cancele remover descadastrar descadastre
-    fermati ferma annulla cancella disiscrivi cancellami
-    стоп отписаться отписка отмена хватит прекратить
-    配信停止 解除 やめて やめる 中止 ストップ 配信解除 退会
-    수신거부 거부 중지 정지 해지 그만 취소 스톱
-    توقف الغاء إلغاء قف ايقاف إيقاف أوقف
-    afmelden stoppen batal berhenti hủy dừng iptal dur wypisz rezygnuję
+    baja parar parad para alto detener cancelar salir desuscribir desuscribirme nomás basta eliminar borrar quitar fin
+    dardebaja dardebajasms cancelarsuscripción
+    arrêt arrêter stopper désabonner désabonnement désabonnezmoi désinscription désinscrire sedésinscrire annuler
+    résilier retirezmoi cesser
+    stopp abmelden abmeldung abbestellen kündigen aufhören austragen ende beenden widerruf widerrufen löschen entfernen
+    stornieren
+    sair pare parem cancele remover descadastrar descadastre descadastro desinscrever encerrar chega meremova
+    fermati ferma annulla cancella disiscrivi disiscrivimi cancellami disdire disdetta rimuovi rimuovimi revoca smettila
+    disattiva
+    стоп отписаться отписка отпишите отмена хватит прекратить прекратите отказ отказаться отказываюсь отключить отключите
+    удалить удалите
+    配信停止 解除 登録解除 やめて やめる やめてください 中止 ストップ 配信解除 退会 停止してください キャンセル 拒否 受信拒否
+    不要 不要です いりません
+    수신거부 거부 중지 정지 해지 그만 취소 스톱 스탑 차단 수신차단 구독취소 그만보내 그만보내세요
+    توقف الغاء إلغاء قف ايقاف إيقاف أوقف وقف كفى ستوب الغاءالاشتراك إلغاءالاشتراك
+    hủy huỷ huy hủyđăngký huydangky dừng dung ngừng thôi từchối tuchoi tc
+    หยุด ยกเลิก เลิก พอ ไม่รับ
+    batal batalkan berhenti henti hentikan keluar unreg unregpromo
+    afmelden stoppen iptal dur wypisz rezygnuję
     """
 )
 _LONG_UNITS_MIN: Final = 6  # shorter words have too many neighbours
@@ -189,7 +211,7 @@ _COURTESIES: Final = _bare(
     пожалуйста спасибо ください お願いします
     """
 )
-# Parts that decide in a Chinese text (in a long one unsurely), and whether they are a complaint as well.
+# Parts that decide in a text written without blanks (in a long one unsurely), and whether they are a complaint as well.
 _CHINESE_PARTS: Final = {
     "骚扰": True,
     "投诉": True,
@@ -197,6 +219,12 @@ _CHINESE_PARTS: Final = {
     "退订": False,
     "拒收": False,
     "别再发": False,
+    "别再给我发": False,
+    "不要再给我发": False,
+    "勿再发": False,
+    "停止发送": False,
+    "停止接收": False,
+    "拒绝接收": False,
     "不要再发": False,
     "不要发": False,
     "别发": False,
@@ -204,28 +232,41 @@ _CHINESE_PARTS: Final = {
     "不要给我发": False,
     "勿发": False,
     "不再接收": False,
+    "配信停止": False,
+    "配信を停止": False,
+    "受信拒否": False,
+    "送らないで": False,
+    "수신거부": False,
+    "보내지마": False,
+    "หยุดส่ง": False,
+    "เลิกส่ง": False,
+    "ยกเลิกการรับ": False,
+    "ยกเลิกบริการ": False,
+    "ไม่รับข้อความ": False,
+    "ไม่ต้องการรับ": False,
 }
 _CHINESE_DENIALS: Final = ("不", "不要", "不想", "不会", "不用", "不需要", "没", "没有", "取消", "别")
-_PHRASES: Final = (
-    "opt out",
-    "opt me out",
-    "remove me",
-    "no more",
-    "take me off",
-    "leave me alone",
-    "do not text",
-    "dont text",
-    "do not message",
-    "dont message",
-    "do not contact",
-    "dont contact",
-    "no mas",
-    "ne plus recevoir",
-    "keine nachrichten mehr",
-    "не пишите",
+_DENIALS_BEHIND: Final = ("しないで", "하지마")
+_PHRASES: Final = tuple(
+    " ".join(_words(phrase))
+    for phrase in """
+    opt out|opt me out|remove me|no more|take me off|leave me alone|do not text|dont text|do not message|dont message
+    do not contact|dont contact
+    no más|no quiero más|no enviar más|no envíen más|no me envíen|dejen de enviar
+    ne plus recevoir|plus de sms|n'envoyez plus|ne m'envoyez plus
+    keine nachrichten mehr|keine sms mehr|nicht mehr schreiben|lasst mich in ruhe
+    não quero receber|não quero mais|não envie mais|não enviem mais|não enviar mais
+    non voglio più|non inviare più|non inviatemi più
+    не пишите|не присылайте|не надо присылать|больше не надо|удалите мой номер|отпишите меня
+    보내지 마세요|보내지 마
+    لا ترسل|لا ترسلوا|لا أريد رسائل
+    không nhận|không muốn nhận|từ chối nhận|tu choi nhan
+    jangan kirim|stop langganan|berhenti langganan|hapus nomor saya|tidak mau
+    """.replace("\n", "|").split("|")
+    if phrase.strip()
 )
 _LOUD: Final = _bare(
-    "stop stopall unsubscribe optout revoke désabonner abmelden cancelar отписаться стоп baja"
+    "stop stopall unsubscribe optout revoke désabonner abmelden cancelar отписаться стоп baja unreg"
 )
 _LOUD_FORGIVING: Final = ("stop", "unsubscribe", "optout", "revoke")
 _DENIALS: Final = frozenset({"dont", "never", "not", "non", "cannot", "cant", "wont"})
@@ -272,23 +313,59 @@ DELETE FROM suppression s USING said
 """
 
 
-async def start(tx: db.Tx, started: Collection[Suppressed]) -> None:
-    """Forget opt-outs: these persons want to hear from these tenants again. Blocks stay."""
-    await _lift(tx, started, OPT_OUT)
+async def start(tx: db.Tx, started: Collection[Suppressed]) -> int:
+    """Forget opt-outs: these persons want to hear from these tenants again. Blocks stay; returns how many there were."""
+    return await _lift(tx, started, OPT_OUT)
 
 
-async def unblock(tx: db.Tx, unblocked: Collection[Suppressed]) -> None:
-    """Forget blocks. Opt-outs stay: they are the person's own word."""
-    await _lift(tx, unblocked, BLOCK)
+async def unblock(tx: db.Tx, unblocked: Collection[Suppressed]) -> int:
+    """Forget blocks. Opt-outs stay: they are the person's own word; returns how many there were."""
+    return await _lift(tx, unblocked, BLOCK)
 
 
-async def _lift(tx: db.Tx, rows: Collection[Suppressed], kind: int) -> None:
-    if rows:
-        await tx.execute(START_SQL, *_columns(rows), kind)
+async def _lift(tx: db.Tx, rows: Collection[Suppressed], kind: int) -> int:
+    if not rows:
+        return 0
+    done = await tx.execute(START_SQL, *_columns(rows), kind)
+    return int(done.rpartition(" ")[2])  # PostgreSQL's own count: DELETE 7
 
 
 def _columns(rows: Collection[Suppressed]) -> tuple[list[bytes], list[TenantId]]:
     return [row.phone_index for row in rows], [row.tenant_id for row in rows]
+
+
+# ---- looking
+
+
+ABOUT_SQL: LiteralString = """
+SELECT tenant_id, phone_index, kind, reason, since FROM suppression
+ WHERE phone_index = $1 AND tenant_id = ANY($2::int[]) ORDER BY tenant_id, kind
+"""
+
+
+async def about(
+    tx: db.Tx, tenant_ids: Collection[TenantId], phone_index: bytes
+) -> Sequence[tuple[TenantId, Entry]]:
+    """Return what keeps these tenants (PLATFORM: everybody) from writing to one number."""
+    return [
+        (TenantId(row["tenant_id"]), _entry(row))
+        for row in await tx.fetch(ABOUT_SQL, phone_index, list(tenant_ids))
+    ]
+
+
+PAGE_SQL: LiteralString = """
+SELECT phone_index, kind, reason, since FROM suppression
+ WHERE tenant_id = $1 AND kind = $2 AND phone_index > $3 ORDER BY phone_index LIMIT $4
+"""
+
+
+async def page(tx: db.Tx, tenant_id: TenantId, kind: int, after: bytes, limit: int) -> Sequence[Entry]:
+    """List a tenant's opt-outs or blocks in the order of their index, which is no order of time, from behind one."""
+    return [_entry(row) for row in await tx.fetch(PAGE_SQL, tenant_id, kind, after, limit)]
+
+
+def _entry(row: db.Row) -> Entry:
+    return Entry(row["phone_index"], row["kind"], row["reason"], row["since"])
 
 
 # ---- telling the gateways

@@ -1,11 +1,13 @@
 """Forget on time, and let nothing stay open: overdue to unknown, dead gateways' rows to the others, old rows away.
 
-Writes: submitted, message, outbox, notice, balance, ledger, tally, early_report, inbound, inbound_part, nonce,
-idempotency, frequency, decision, gateway; and makes and drops the day partitions of message.
+Writes: submitted, message, outbox, notice, balance, ledger, tally, tally_touched, early_report, inbound, inbound_part, nonce,
+idempotency, frequency, decision, gateway, consent, complaint, sign_in, sign_in_attempt, invitation; and makes and
+drops the day partitions of message.
 Entry points: run(), the clerk's loop; ensure_partitions(), also right after migrating; each duty by its name.
 Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
 do it. Surprises: a part given up keeps its `submitted` row (state 2) for late_report_keep_s, because a late report
 still corrects the message; what it cost is only counted when that time is over. Days are UTC and lie in the id.
+How many days are kept is retention's to say; it also takes texts away before their rows, among the duties of run().
 """
 
 import asyncio
@@ -20,11 +22,13 @@ import structlog
 
 from hongyan import clock, db
 from hongyan.settings import Settings
+from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import Status, first_id_at
-from hongyan.way import owing, report
+from hongyan.way import owing, report, retention, rollup
 from hongyan.way.inbound import REPEAT_S
 from hongyan.way.report import Dropped
+from hongyan.way.retention import Kept
 
 log = structlog.get_logger()
 
@@ -40,6 +44,9 @@ BACKSTOP_GRACE_S: Final = 86_400
 BACKSTOP_DAYS: Final = 45
 DECISION_GRACE_S: Final = 172_800  # traces in use are touched once a day
 GATEWAY_KEEP_S: Final = 86_400
+SIGN_IN_KEEP_S: Final = 86_400  # longer than one lasts
+ATTEMPT_KEEP_S: Final = 7_200  # longer than anybody waits for the next
+INVITATION_KEEP_S: Final = 30 * 86_400  # after it ended
 FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
 FREQUENCY_EPOCH_S: Final = 1_577_836_800  # 2020: what hits count from
 SHARD: Final = 0  # of balances and tallies
@@ -58,15 +65,16 @@ class Duty:
         return self.work.__name__
 
 
-async def run(database: db.Database, settings: Settings) -> None:
-    """Do every duty in its turn, until cancelled."""
-    due_s = dict.fromkeys(DUTIES, 0.0)
+async def run(database: db.Database, settings: Settings, vault: Vault | None = None) -> None:
+    """Do every duty in its turn, until cancelled; with the vault, take texts away as well."""
+    duties = (*DUTIES, *text_duties(vault)) if vault else DUTIES
+    due_s = dict.fromkeys(duties, 0.0)
     while True:
-        for number, duty in enumerate(DUTIES):
+        for number, duty in enumerate(duties):
             if clock.now_s() >= due_s[duty]:
                 due_s[duty] = clock.now_s() + duty.gap_s
                 await _perform(database, settings, duty, number)
-        await asyncio.sleep(min(duty.gap_s for duty in DUTIES))
+        await asyncio.sleep(min(duty.gap_s for duty in duties))
 
 
 async def _perform(database: db.Database, settings: Settings, duty: Duty, number: int) -> None:
@@ -183,16 +191,21 @@ WITH lost AS (
 ), booked AS (
     INSERT INTO ledger (tenant_id, kind, amount_micro, message_count, note)
     SELECT tenant_id, 'refund', micro, messages, 'no report' FROM refunded
+), tallied AS (
+    INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
+                            latency, shard, messages, parts, price_micro, cost_micro)
+    SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
+           province, 0, $6, count(*), sum(part_count), sum(price_micro - refund_micro),
+           sum(CASE WHEN status = 2 THEN 0 ELSE cost_micro END)
+      FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
+    DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
+                  price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
 )
-INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
-                        latency, shard, messages, parts, price_micro, cost_micro)
-SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
-       province, 0, $6, count(*), sum(part_count), sum(price_micro - refund_micro),
-       sum(CASE WHEN status = 2 THEN 0 ELSE cost_micro END)
-  FROM moved WHERE status > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
-DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
-              price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+INSERT INTO tally_touched (hour, shard)
+SELECT DISTINCT date_trunc('hour', accepted_at), $6::int FROM moved
+ WHERE status > 0 AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 """
 
 
@@ -238,6 +251,11 @@ WITH old AS (
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency,
                  shard)
     DO UPDATE SET cost_micro = t.cost_micro + EXCLUDED.cost_micro
+), touched AS (
+    INSERT INTO tally_touched (hour, shard)
+    SELECT DISTINCT date_trunc('hour', accepted_at), $4::int FROM moved
+     WHERE status > 0 AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+    ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
 SELECT count(*) FROM gone
 """
@@ -339,12 +357,31 @@ async def delete_inbound_marks(tx: db.Tx, _settings: Settings, now: datetime) ->
 
 async def delete_decisions(tx: db.Tx, settings: Settings, now: datetime) -> int:
     """Forget traces that no kept message can name any more."""
-    kept = timedelta(days=settings.message_keep_days, seconds=DECISION_GRACE_S)
+    days = (await retention.keep_days(tx, settings)).of(Kept.MESSAGES)
+    kept = timedelta(days=days, seconds=DECISION_GRACE_S)
     return await _delete(tx, DECISION_SQL, now - kept)
+
+
+async def roll_up(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Sum up the hours that are over, for statistics."""
+    return await rollup.roll(tx, now)
 
 
 async def delete_gateways(tx: db.Tx, _settings: Settings, now: datetime) -> int:
     return await _delete(tx, GATEWAY_SQL, now - timedelta(seconds=GATEWAY_KEEP_S))
+
+
+async def delete_sign_ins(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    return await _delete(tx, SIGN_IN_SQL, now - timedelta(seconds=SIGN_IN_KEEP_S))
+
+
+async def delete_attempts(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Forget who tried to sign in, and how often."""
+    return await _delete(tx, ATTEMPT_SQL, now - timedelta(seconds=ATTEMPT_KEEP_S))
+
+
+async def delete_invitations(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    return await _delete(tx, INVITATION_SQL, now - timedelta(seconds=INVITATION_KEEP_S))
 
 
 # By place, because most of these tables have no index on their time and none is worth its writes.
@@ -367,6 +404,18 @@ DELETE FROM decision WHERE ctid = ANY(ARRAY(SELECT ctid FROM decision WHERE made
 """
 GATEWAY_SQL: LiteralString = """
 DELETE FROM gateway WHERE ctid = ANY(ARRAY(SELECT ctid FROM gateway WHERE seen_at < $1 LIMIT $2)) RETURNING 1
+"""
+SIGN_IN_SQL: LiteralString = """
+DELETE FROM sign_in
+ WHERE id = ANY(ARRAY(SELECT id FROM sign_in WHERE created_at < $1 ORDER BY created_at LIMIT $2)) RETURNING 1
+"""
+# Who tries again just now has the row; it is young then.
+ATTEMPT_SQL: LiteralString = """
+DELETE FROM sign_in_attempt WHERE key = ANY(ARRAY(
+    SELECT key FROM sign_in_attempt WHERE last_at < $1 ORDER BY last_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1
+"""
+INVITATION_SQL: LiteralString = """
+DELETE FROM invitation WHERE ctid = ANY(ARRAY(SELECT ctid FROM invitation WHERE expires_at < $1 LIMIT $2)) RETURNING 1
 """
 
 
@@ -455,8 +504,9 @@ DELETE FROM inbound WHERE id IN (SELECT id FROM inbound WHERE id < $1 ORDER BY i
 
 
 async def drop_old_days(tx: db.Tx, settings: Settings, now: datetime) -> int:
-    """Drop what is older than message_keep_days: messages by whole days, inbound texts by rows."""
-    last = (now - timedelta(days=settings.message_keep_days)).astimezone(UTC).date()
+    """Drop what is older than messages are kept: messages by whole days, inbound texts by rows."""
+    days = (await retention.keep_days(tx, settings)).of(Kept.MESSAGES)
+    last = (now - timedelta(days=days)).astimezone(UTC).date()
     await tx.execute("SET LOCAL lock_timeout = '2s'")
     old = [
         row["relname"] for row in await tx.fetch(PARTITIONS_SQL) if row["relname"] < f"message_{last:%Y%m%d}"
@@ -474,6 +524,56 @@ def _ids_of(day: date) -> tuple[UUID, UUID]:
     return first_id_at(midnight.timestamp()), first_id_at((midnight + timedelta(days=1)).timestamp())
 
 
+# ---- proofs
+
+
+# A consent is kept from its end on, which is the first withdrawal after it; an older one may have a younger word. The
+# withdrawal of one thing stays as long as there is an older consent to everything, which would count again without it.
+CONSENTS_SQL: LiteralString = """
+WITH ended AS (
+    SELECT id, tenant_id, phone_index, scope, at FROM consent w
+     WHERE NOT given AND at < $1
+       AND (scope = '*' OR NOT EXISTS (
+            SELECT FROM consent c WHERE c.tenant_id = w.tenant_id AND c.phone_index = w.phone_index
+               AND c.scope = '*' AND c.given AND (c.at, c.id) < (w.at, w.id)))
+     ORDER BY at LIMIT $2
+), gone AS (
+    DELETE FROM consent c USING ended e
+     WHERE c.tenant_id = e.tenant_id AND c.phone_index = e.phone_index AND (c.at, c.id) <= (e.at, e.id)
+       AND (c.scope = e.scope OR e.scope = '*')
+    RETURNING c.id
+)
+SELECT count(*) FROM ended
+"""
+
+
+async def delete_consents(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Forget consents whose withdrawal is so old that nobody can ask for proof any more, and the withdrawal."""
+    before = now - timedelta(days=(await retention.keep_days(tx, settings)).of(Kept.CONSENTS))
+    return int(await tx.fetchval(CONSENTS_SQL, before, BATCH_MAX))
+
+
+COMPLAINTS_SQL: LiteralString = """
+DELETE FROM complaint
+ WHERE id = ANY(ARRAY(SELECT id FROM complaint WHERE closed_at < $1 ORDER BY closed_at LIMIT $2)) RETURNING 1
+"""
+
+
+async def delete_complaints(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """Forget complaints closed long ago; open ones stay."""
+    days = (await retention.keep_days(tx, settings)).of(Kept.COMPLAINTS)
+    return await _delete(tx, COMPLAINTS_SQL, now - timedelta(days=days))
+
+
+def text_duties(vault: Vault) -> Sequence[Duty]:
+    """Return the duties that have to open what is sealed."""
+
+    async def fade_texts(tx: db.Tx, settings: Settings, now: datetime) -> int:
+        return await retention.fade(tx, vault, settings, now)
+
+    return (Duty(fade_texts, 60, retention.SLICE_MAX),)
+
+
 DUTIES: Final = (
     Duty(make_partitions, 3_600, ROWS_MAX),
     Duty(release_left_behind, 5, ROWS_MAX),
@@ -483,6 +583,7 @@ DUTIES: Final = (
     Duty(forget_given_up, 600, BATCH_MAX),
     Duty(close_forgotten, 3_600, BATCH_MAX),
     Duty(give_up_notices, 60, owing.GIVE_UP_MAX),
+    Duty(roll_up, 60, rollup.HOURS_MAX),
     Duty(delete_early_reports, 60, ROWS_MAX),
     Duty(delete_nonces, 60, ROWS_MAX),
     Duty(delete_idempotency, 60, ROWS_MAX),
@@ -491,4 +592,9 @@ DUTIES: Final = (
     Duty(delete_decisions, 3_600, ROWS_MAX),
     Duty(delete_gateways, 3_600, ROWS_MAX),
     Duty(drop_old_days, 3_600, ROWS_MAX),
+    Duty(delete_consents, 3_600, BATCH_MAX),
+    Duty(delete_complaints, 3_600, ROWS_MAX),
+    Duty(delete_sign_ins, 600, ROWS_MAX),
+    Duty(delete_attempts, 60, ROWS_MAX),
+    Duty(delete_invitations, 3_600, ROWS_MAX),
 )

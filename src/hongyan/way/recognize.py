@@ -33,9 +33,11 @@ class Recognizer:
                 continue
             if template.signature_id not in (0, tenant.signatures[signature].id):
                 continue
-            values = template.text.read(body)
-            if values is not None:
-                return {"signature": signature, "template": template.code, "params": values}
+            for language, compiled in (("", template.text), *template.texts.items()):
+                values = compiled.read(body)
+                if values is not None:
+                    found = {"signature": signature, "template": template.code, "params": values}
+                    return found | {"language": language} if language else found
         if not login.key.free_text:
             raise Refusal(Code.TEMPLATE_NOT_FOUND, reason="the text matches no approved template")
         return {"signature": signature, "text": body, "purpose": login.purpose, "held": login.hold}

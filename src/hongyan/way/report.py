@@ -1,6 +1,6 @@
 """Match reports to submissions and fold parts into the message's status: the tick.
 
-Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally. Entry point: Ticker.
+Writes: submitted, outbox, message, early_report, notice, balance, ledger, tally, tally_touched. Entry point: Ticker.
 One statement a tick stores acks, settles reports, owes notices and forgets paid ones, so one commit serves all
 of them. Nothing is confirmed to anybody before it is stored: window slots and report responses go back to the
 channels after the commit.
@@ -713,6 +713,11 @@ WITH ack AS (
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+), touched AS (
+    INSERT INTO tally_touched (hour, shard)
+    SELECT DISTINCT date_trunc('hour', accepted_at), $6::int FROM moved
+     WHERE news AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+    ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
 SELECT 0 AS what, o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.code, o.at, m.reference,
        m.part_count, m.price_micro - m.refund_micro AS price_micro, m.sealed, m.channel_id, m.country, m.operator,
@@ -801,6 +806,11 @@ WITH dropped AS (
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+), touched AS (
+    INSERT INTO tally_touched (hour, shard)
+    SELECT DISTINCT date_trunc('hour', accepted_at), $8::int FROM moved
+     WHERE status > 0 AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+    ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
 SELECT o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.code, o.at, m.reference, m.part_count,
        m.price_micro - m.refund_micro AS price_micro, m.sealed

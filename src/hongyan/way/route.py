@@ -1,7 +1,7 @@
 """Choose a channel: rules, weights, price and health, as a pure ranking over the snapshot.
 
 Pure. Health never refuses a message, it only changes the order: where every channel is ill, the least ill one
-is used; where none is up, the message waits. Entry points: candidates(), Health, choose().
+is used; where none is up, the message waits. Entry points: candidates(), not_filed(), Health, choose().
 """
 
 import math
@@ -12,6 +12,7 @@ import msgspec
 
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, Purpose, Status, TenantId
+from hongyan.vocab.phone import OPERATOR_NAMES
 from hongyan.way.snapshot import Snapshot
 
 # Health: an exponentially fading memory of reports, one for each channel × operator.
@@ -21,6 +22,7 @@ ASSUMED_SUCCESS = 0.95
 BREAKER_OPENS_BELOW = 0.30  # success; such a channel gets probes only
 BREAKER_PROBE_S = 5.0  # one message in so many seconds goes there, to see
 LATENCY_GOOD_S = 10.0
+MAINLAND_OPERATORS = frozenset(OPERATOR_NAMES)
 # Causes that say something about the channel. A wrong number says nothing about who carried it.
 CHANNEL_FAULTS = frozenset({Cause.NETWORK, Cause.NO_ROUTE, Cause.REJECTED, Cause.UNKNOWN, Cause.UNREACHABLE,
                             Cause.EXPIRED, Cause.RATE_LIMITED, Cause.SIGN_UNREGISTERED, Cause.CONTENT_BLOCKED,
@@ -35,6 +37,7 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     operator: str
     purpose: Purpose
     sandbox: bool = False
+    signature_id: int = 0  # matters only where a channel demands filings
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -101,8 +104,36 @@ def candidates(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> Sequen
     """Return the channels that the rules allow, in order: priority, then price, then id.
 
     Among rules of one channel the first by priority speaks. Sandbox messages see only `loopback` channels,
-    and only they see them.
+    and only they see them. Channels that demand a filing the signature does not have are left out.
     """
+    ranked = _ranked(want, snapshot, avoid_channel)
+    if not snapshot.demands_filing or filed(want, snapshot):
+        return ranked
+    return [one for one in ranked if not snapshot.channels[one.channel_id].filing_demanded]
+
+
+def not_filed(want: Want, snapshot: Snapshot) -> Sequence[ChannelId]:
+    """Return the channels that candidates() leaves out because the signature is not filed at the operator."""
+    if not snapshot.demands_filing or filed(want, snapshot):
+        return ()
+    ranked = _ranked(want, snapshot)
+    return [one.channel_id for one in ranked if snapshot.channels[one.channel_id].filing_demanded]
+
+
+def filed(want: Want, snapshot: Snapshot) -> bool:
+    """Tell whether a channel that demands filings may carry it. They are a matter of the mainland's operators.
+
+    An operator that we do not know may be any of them.
+    """
+    if want.country != "CN":
+        return True
+    signature = snapshot.signatures.get(want.signature_id)
+    if signature is None:
+        return False
+    return want.operator in signature.filed or (not want.operator and signature.filed >= MAINLAND_OPERATORS)
+
+
+def _ranked(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> list[Candidate]:
     found: dict[ChannelId, Candidate] = {}
     for rule in snapshot.rules:
         channel = snapshot.channels.get(rule.channel_id)
@@ -122,7 +153,8 @@ def candidates(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> Sequen
 
 def exists(want: Want, snapshot: Snapshot) -> bool:
     """Tell whether any channel is configured that could ever carry it, however it fares just now."""
-    asked = (want.tenant_id, want.country, want.operator, want.purpose, want.sandbox)
+    signature_id = want.signature_id if snapshot.demands_filing else 0
+    asked = (want.tenant_id, want.country, want.operator, want.purpose, want.sandbox, signature_id)
     found = snapshot.found_routes.get(asked)
     if found is None:
         found = snapshot.found_routes[asked] = bool(candidates(want, snapshot))
@@ -130,12 +162,17 @@ def exists(want: Want, snapshot: Snapshot) -> bool:
 
 
 def choose(
-    ranking: Sequence[Candidate], states: Mapping[ChannelId, State], chance: float, now_s: float
+    ranking: Sequence[Candidate],
+    states: Mapping[ChannelId, State],
+    chance: float,
+    now_s: float,
+    unfiled: Sequence[ChannelId] = (),
 ) -> Choice:
     """Choose among candidates; `chance` in [0, 1) shares the load by weight and health within one priority.
 
     The best priority with a channel that is up and not broken is used; busy channels there are waited for,
-    because a full window is no reason to buy elsewhere. A broken one gets a probe now and then.
+    because a full window is no reason to buy elsewhere. A broken one gets a probe now and then. `unfiled`: what
+    candidates() left out for want of a filing, for the trace.
     """
     usable: list[tuple[Candidate, State]] = []
     broken: list[tuple[Candidate, State]] = []
@@ -143,7 +180,8 @@ def choose(
         state = states.get(candidate.channel_id)
         if state is not None and state.up:
             (broken if state.health.broken else usable).append((candidate, state))
-    words = [(c.channel_id, "down") for c in ranking if not _up(states.get(c.channel_id))]
+    words: list[tuple[int, str]] = [(channel_id, "not filed") for channel_id in unfiled]
+    words += [(c.channel_id, "down") for c in ranking if not _up(states.get(c.channel_id))]
     words += [(candidate.channel_id, "failing") for candidate, _ in broken]
     for candidate, state in broken:
         if state.room and now_s - state.health.probed_at_s >= BREAKER_PROBE_S:

@@ -7,23 +7,28 @@ whole and swapped whole, when control says so (NOTIFY control) and on a slow clo
 import asyncio
 import ipaddress
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import LiteralString
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, LiteralString
 
 import msgspec
 import structlog
 
-from hongyan import db
+from hongyan import clock, db
 from hongyan.channels import kinds
 from hongyan.vault import Secret, Vault
 from hongyan.vocab import wording
 from hongyan.vocab.message import PURPOSES, AppId, ChannelId, Purpose, TenantId
 from hongyan.vocab.phone import Override, Overrides
+from hongyan.vocab.words import Words
+from hongyan.way.lexicon import Lexicon, Lists, Owner, Versions
 
 log = structlog.get_logger()
 
 RELOAD_S = 5.0
+SLICE_ROWS = 500  # that are looked at before others have their turn
+EXTENSION_DIGITS_MAX = 12  # all that may stand behind an access number
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+NO_WORDS: Final = Words()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -56,6 +61,7 @@ class Tenant(msgspec.Struct, frozen=True):
     duplicate_s: int
     signatures: Mapping[str, "Signature"]
     templates: Mapping[str, "Template"]
+    qualified: bool = True  # its enterprise was checked; until then sandbox keys alone may send
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -63,6 +69,8 @@ class Signature(msgspec.Struct, frozen=True):
     name: str
     approved: bool
     extension: str
+    filed: frozenset[str] = frozenset()  # operators where its filing is ok
+    extensions: Mapping[ChannelId, str] = {}  # in place of `extension`, at these channels
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -73,7 +81,27 @@ class Template(msgspec.Struct, frozen=True):
     signature_id: int  # 0: any of the tenant's
     resend: bool
     approved: bool
-    text: wording.Compiled
+    text: wording.Compiled  # the live text of its default language
+    language: str = "zh"
+    texts: Mapping[str, wording.Compiled] = {}  # live texts of further languages, by tag in lower case
+
+    def text_in(self, wanted: str) -> wording.Compiled:
+        """Return the text that suits a language tag best (RFC 4647 §3.4); else that of the default language."""
+        if not wanted or not self.texts:
+            return self.text
+        return self.texts.get(wording.lookup(wanted, {*self.texts, self.language.lower()}), self.text)
+
+    def filed_as(self, signed: str, values: Mapping[str, str]) -> str:
+        """Return what an upstream's settings call the wording a text was made of: the code, or code@language.
+
+        Of texts that end alike the longest counts; of a text that is none of ours any more, the code alone speaks.
+        """
+        if not self.texts:
+            return self.code
+        made = {f"{self.code}@{language}": text.fill(values) for language, text in self.texts.items()}
+        made[self.code] = self.text.fill(values)
+        fitting = [name for name, body in made.items() if body is not None and signed.endswith(body)]
+        return max(fitting, key=lambda name: len(made[name] or ""), default=self.code)
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -89,6 +117,8 @@ class Key(msgspec.Struct, frozen=True):
     sandbox: bool
     networks: tuple[Network, ...]
     rate_per_s: int
+    scopes: frozenset[str] = frozenset()  # what it may do: permissions by name (control/permissions.py)
+    expires_at_s: float = 0.0  # Unix seconds; 0: never
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -115,12 +145,16 @@ class ChannelRow(msgspec.Struct, frozen=True):
     name: str
     kind: str
     config: Secret  # JSON
-    paused: bool
+    paused: bool  # also while it is drained
     parts_per_s: int
     sessions: int
     access_number: str
     report_one: bool  # one report for a whole long message
     cost_micro: int
+    filing_demanded: bool = False  # carries only signatures that are filed at the number's operator
+    drain_until_s: float = (
+        0.0  # how long one that is drained waits for reports, Unix time; 0: it is not drained
+    )
 
 
 class RouteRule(msgspec.Struct, frozen=True):
@@ -163,7 +197,21 @@ class Snapshot(msgspec.Struct, frozen=True):
     logins: Mapping[tuple[str, str], Login] = {}  # by protocol and name
     login_apps: Mapping[AppId, Login] = {}  # the same by the app that is owed what becomes of their messages
     found_prices: dict[tuple[TenantId, str, str, Purpose], int | None] = {}  # what has been asked, answered
-    found_routes: dict[tuple[TenantId, str, str, Purpose, bool], bool] = {}  # the same; see route.exists()
+    found_routes: dict[tuple[TenantId, str, str, Purpose, bool, int], bool] = {}  # the same
+    found_holders: dict[tuple[int, str], frozenset[TenantId]] = {}  # of extensions; see way/inbound.py
+    demands_filing: bool = False  # some channel does, so routes depend on the signature
+    words: Words = NO_WORDS
+
+    def extension_at(self, channel_id: int, signature_id: int, extension: str) -> str:
+        """Return the digits a message leaves with by a channel; `extension` is what it was accepted with.
+
+        A signature's own extension at the channel stands in place of its general one; what the caller added follows.
+        """
+        signature = self.signatures.get(signature_id)
+        own = signature.extensions.get(ChannelId(channel_id)) if signature is not None else None
+        if signature is None or own is None:
+            return extension
+        return (own + extension.removeprefix(signature.extension))[:EXTENSION_DIGITS_MAX]
 
     def part_price_micro(
         self, tenant_id: TenantId, country: str, operator: str, purpose: Purpose
@@ -194,19 +242,31 @@ class Keeper:
         self._database = database
         self._vault = vault
         self._stale = asyncio.Event()
-        self._raw: object = None
+        self._raw: Rows | None = None
+        self._texts: Texts = {}
+        self._lexicon = Lexicon()
+        self._loading = asyncio.Lock()
         self.current: Snapshot
+        self.read_at_s = 0.0  # what was committed by then is in it
 
     async def load(self) -> Snapshot:
         """Read everything in one transaction and swap the snapshot if anything changed."""
+        async with self._loading:  # what was read first is not to be swapped in last
+            return await self._load()
+
+    async def _load(self) -> Snapshot:
+        began_s = clock.now_s()
         async with self._database.transaction() as tx:
             await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            rows = {name: await tx.fetch(sql) for name, sql in _TABLES.items()}
-        if rows != self._raw:
+            rows, stale = await _read(tx, self._lexicon)
+        if self._raw is None or not await _same(rows, self._raw):
+            words = await self._lexicon.build(stale)
             self._vault.add({row["name"]: row["wrapped"] for row in rows["vault_key"]})
             version = self.current.version + 1 if self._raw is not None else 1
-            self.current = _build(rows, self._vault, version)
+            built, self._texts = await _build(rows, self._vault, version, self._texts)
+            self.current = msgspec.structs.replace(built, words=words)
             self._raw = rows
+        self.read_at_s = began_s
         return self.current
 
     def stale(self, _payload: str = "") -> None:
@@ -233,18 +293,28 @@ class Keeper:
 _TABLES: Mapping[str, LiteralString] = {
     "vault_key": "SELECT name, wrapped FROM vault_key ORDER BY name",
     "tenant": """SELECT id, name, active, currency, charge_on, countries, weight, quiet_from_hour, quiet_until_hour,
-                        limits, duplicate_s FROM tenant ORDER BY id""",
+                        limits, duplicate_s, qualified FROM tenant ORDER BY id""",
     "signature": "SELECT id, tenant_id, name, state, extension FROM signature ORDER BY id",
-    "template": """SELECT id, tenant_id, code, body, purpose, scope, signature_id, variables, resend, state
+    # A day of a filing is one in China. Should nobody call it lapsed in time, it is not believed all the same.
+    "filing": """SELECT signature_id, operator FROM filing
+                  WHERE state = 'ok' AND (valid_until IS NULL OR valid_until >= (now() AT TIME ZONE 'Asia/Shanghai')::date)
+                  ORDER BY signature_id, operator""",
+    "signature_extension": """SELECT signature_id, channel_id, extension FROM signature_extension
+                               ORDER BY signature_id, channel_id""",
+    "template": """SELECT id, tenant_id, code, body, purpose, scope, signature_id, variables, resend, state, language
                      FROM template ORDER BY id""",
+    "template_text": """SELECT template_id, language, body, variables FROM template_text
+                         ORDER BY template_id, language""",
     "app_key": """SELECT k.id, k.key_id, k.sealed, a.tenant_id, k.app_id, k.allow_basic, k.free_text, k.sandbox,
-                         k.addresses, k.rate_per_s
-                    FROM app_key k JOIN app a ON a.id = k.app_id WHERE k.active ORDER BY k.id""",
+                         k.addresses, k.rate_per_s, k.scopes, k.expires_at
+                    FROM app_key k JOIN app a ON a.id = k.app_id
+                   WHERE k.active AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id""",
     "login": """SELECT l.id, l.protocol, l.name, l.app_id, a.tenant_id, l.sealed, l.version, l.access_number, l.free_text,
                        l.hold, l.purpose, l.sandbox, l.sessions_max, l.window_size, l.rate_per_s, l.duplicate_s, l.addresses,
                        l.deliver_to, l.settings
                   FROM login l JOIN app a ON a.id = l.app_id WHERE l.active ORDER BY l.id""",
-    "channel": """SELECT id, name, kind, sealed, paused, parts_per_s, sessions, access_number, report_parts, cost_micro
+    "channel": """SELECT id, name, kind, sealed, paused, parts_per_s, sessions, access_number, report_parts, cost_micro,
+                         filing_demanded, drain_until
                     FROM channel WHERE active ORDER BY id""",
     "route_rule": """SELECT id, priority, channel_id, weight, tenant_id, country, operator, purpose
                        FROM route_rule WHERE active ORDER BY priority, id""",
@@ -252,29 +322,77 @@ _TABLES: Mapping[str, LiteralString] = {
     "webhook": "SELECT id, app_id, url, sealed FROM webhook WHERE active ORDER BY id",
     "prefix_override": "SELECT prefix, operator, province FROM prefix_override ORDER BY prefix",
     "number_override": "SELECT 1 AS one FROM number_override LIMIT 1",
+    "word_list": """SELECT id, tenant_id, channel_id, name, allows, grants, level, tag, version
+                      FROM word_list WHERE active ORDER BY id""",
 }
 
 Rows = Mapping[str, Sequence[db.Row]]
+Texts = Mapping[tuple[str, str], wording.Compiled]  # by body and variables, as they are stored
+Unbuilt = tuple[Rows, Mapping[Owner, tuple[Versions, Lists]]]
 
 
-def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
-    signatures = {row["id"]: _signature(row) for row in rows["signature"]}
-    templates = {row["id"]: _template(row) for row in rows["template"]}
+async def _read(tx: db.Tx, lexicon: Lexicon) -> Unbuilt:
+    rows = {name: await tx.fetch(sql) for name, sql in _TABLES.items()}
+    return rows, await lexicon.read(tx, rows["word_list"])
+
+
+async def read_once(tx: db.Tx) -> Unbuilt:
+    """Read all there is for a snapshot as a transaction sees it, committed or not; build_once() makes it one."""
+    return await _read(tx, Lexicon())
+
+
+async def build_once(unbuilt: Unbuilt, vault: Vault, words: Words | None = None) -> Snapshot:
+    """Build a snapshot nobody flies by. `words`: those of another one, where they are the same."""
+    rows, stale = unbuilt
+    vault.add({row["name"]: row["wrapped"] for row in rows["vault_key"]})
+    built, _ = await _build(rows, vault, 0, {})
+    return msgspec.structs.replace(built, words=words or await Lexicon().build(stale))
+
+
+async def _in_turns(rows: Sequence[db.Row]) -> AsyncIterator[Sequence[db.Row]]:
+    """Give rows in slices and let others have their turn between: of all rows together they would wait for half a second."""
+    for first in range(0, len(rows), SLICE_ROWS):
+        yield rows[first : first + SLICE_ROWS]
+        await asyncio.sleep(0)
+
+
+async def _same(rows: Rows, known: Rows) -> bool:
+    for name, some in rows.items():
+        if len(some) != len(known[name]):
+            return False
+        place = 0
+        async for part in _in_turns(some):
+            if part != known[name][place : place + SLICE_ROWS]:
+                return False
+            place += SLICE_ROWS
+    return True
+
+
+async def _build(rows: Rows, vault: Vault, version: int, known: Texts) -> tuple[Snapshot, Texts]:
+    """Build the snapshot of rows, and return it with its compiled texts; those that are `known` are not compiled anew."""
+    signatures = await _signatures(rows)
     own_signatures: dict[int, dict[str, Signature]] = defaultdict(dict)
-    for row in rows["signature"]:
-        own_signatures[row["tenant_id"]][row["name"]] = signatures[row["id"]]
+    async for some in _in_turns(rows["signature"]):
+        for row in some:
+            own_signatures[row["tenant_id"]][row["name"]] = signatures[row["id"]]
+    templates, compiled = await _templates(rows, known)
     own_templates: dict[int, dict[str, Template]] = defaultdict(dict)
-    for row in rows["template"]:
-        own_templates[row["tenant_id"]][row["code"]] = templates[row["id"]]
-    tenants = {
-        TenantId(row["id"]): _tenant(row, own_signatures[row["id"]], own_templates[row["id"]])
-        for row in rows["tenant"]
-    }
+    async for some in _in_turns(rows["template"]):
+        for row in some:
+            own_templates[row["tenant_id"]][row["code"]] = templates[row["id"]]
+    tenants: dict[TenantId, Tenant] = {}
+    async for some in _in_turns(rows["tenant"]):
+        for row in some:
+            tenants[TenantId(row["id"])] = _tenant(row, own_signatures[row["id"]], own_templates[row["id"]])
+    keys: dict[str, Key] = {}
+    async for some in _in_turns(rows["app_key"]):
+        for row in some:
+            keys[row["key_id"]] = _key(row, tenants, vault)
     logins = [_login(row, tenants, vault) for row in rows["login"]]
-    return Snapshot(
+    built = Snapshot(
         version=version,
         tenants=tenants,
-        keys={row["key_id"]: _key(row, tenants, vault) for row in rows["app_key"]},
+        keys=keys,
         channels={ChannelId(row["id"]): _channel(row, vault) for row in rows["channel"]},
         rules=[_rule(row) for row in rows["route_rule"]],
         prices={
@@ -283,6 +401,7 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
         },
         webhooks={AppId(row["app_id"]): _webhook(row, vault) for row in rows["webhook"]},
         sends_templates=any(kinds.takes_templates(row["kind"]) for row in rows["channel"]),
+        demands_filing=any(row["filing_demanded"] for row in rows["channel"]),
         logins={(login.protocol, login.name): login for login in logins},
         login_apps={login.key.app_id: login for login in logins},
         hooked_apps=[row["app_id"] for row in rows["webhook"]],
@@ -292,6 +411,7 @@ def _build(rows: Rows, vault: Vault, version: int) -> Snapshot:
         templates=templates,
         has_number_overrides=bool(rows["number_override"]),
     )
+    return built, compiled
 
 
 def _overrides(rows: Sequence[db.Row]) -> Overrides | None:
@@ -322,16 +442,53 @@ def _tenant(row: db.Row, signatures: Mapping[str, Signature], templates: Mapping
         duplicate_s=row["duplicate_s"],
         signatures=signatures,
         templates=templates,
+        qualified=row["qualified"],
     )
 
 
-def _signature(row: db.Row) -> Signature:
-    return Signature(
-        id=row["id"], name=row["name"], approved=row["state"] == "approved", extension=row["extension"]
-    )
+async def _signatures(rows: Rows) -> Mapping[int, Signature]:
+    filed: dict[int, set[str]] = defaultdict(set)
+    async for some in _in_turns(rows["filing"]):
+        for row in some:
+            filed[row["signature_id"]].add(row["operator"])
+    extensions: dict[int, dict[ChannelId, str]] = defaultdict(dict)
+    async for some in _in_turns(rows["signature_extension"]):
+        for row in some:
+            extensions[row["signature_id"]][ChannelId(row["channel_id"])] = row["extension"]
+    found: dict[int, Signature] = {}
+    async for some in _in_turns(rows["signature"]):
+        for row in some:
+            found[row["id"]] = Signature(
+                id=row["id"],
+                name=row["name"],
+                approved=row["state"] == "approved",
+                extension=row["extension"],
+                filed=frozenset(filed.get(row["id"], ())),
+                extensions=extensions.get(row["id"], {}),
+            )
+    return found
 
 
-def _template(row: db.Row) -> Template:
+async def _templates(rows: Rows, known: Texts) -> tuple[Mapping[int, Template], Texts]:
+    compiled: dict[tuple[str, str], wording.Compiled] = {}
+
+    def text_of(row: db.Row) -> wording.Compiled:
+        stored = (row["body"], row["variables"])
+        text = compiled[stored] = compiled.get(stored) or known.get(stored) or wording.compile_body(*stored)
+        return text
+
+    texts: dict[int, dict[str, wording.Compiled]] = defaultdict(dict)
+    async for some in _in_turns(rows["template_text"]):
+        for row in some:
+            texts[row["template_id"]][row["language"].lower()] = text_of(row)
+    found: dict[int, Template] = {}
+    async for some in _in_turns(rows["template"]):
+        for row in some:
+            found[row["id"]] = _template(row, text_of(row), texts.get(row["id"], {}))
+    return found, compiled
+
+
+def _template(row: db.Row, text: wording.Compiled, texts: Mapping[str, wording.Compiled]) -> Template:
     return Template(
         id=row["id"],
         code=row["code"],
@@ -340,7 +497,9 @@ def _template(row: db.Row) -> Template:
         signature_id=row["signature_id"] or 0,
         resend=row["resend"],
         approved=row["state"] == "approved",
-        text=wording.compile_body(row["body"], row["variables"]),
+        text=text,
+        language=row["language"],
+        texts=texts,
     )
 
 
@@ -356,7 +515,12 @@ def _key(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Key:
         sandbox=row["sandbox"],
         networks=tuple(ipaddress.ip_network(text) for text in row["addresses"]),
         rate_per_s=row["rate_per_s"],
+        scopes=frozenset(row["scopes"]),
+        expires_at_s=0.0 if row["expires_at"] is None else row["expires_at"].timestamp(),
     )
+
+
+_LOGIN_SCOPES: Final = frozenset({"messages.send", "messages.read"})
 
 
 def _login(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Login:
@@ -372,6 +536,7 @@ def _login(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Log
         sandbox=row["sandbox"],
         networks=tuple(ipaddress.ip_network(text) for text in row["addresses"]),
         rate_per_s=row["rate_per_s"],
+        scopes=_LOGIN_SCOPES,
     )
     return Login(
         id=row["id"],
@@ -395,12 +560,14 @@ def _channel(row: db.Row, vault: Vault) -> ChannelRow:
         name=row["name"],
         kind=row["kind"],
         config=vault.unseal_secret(row["sealed"]),
-        paused=row["paused"],
+        paused=row["paused"] or row["drain_until"] is not None,
         parts_per_s=row["parts_per_s"],
         sessions=row["sessions"],
         access_number=row["access_number"],
         report_one=row["report_parts"] == "one",
         cost_micro=row["cost_micro"],
+        filing_demanded=row["filing_demanded"],
+        drain_until_s=0.0 if row["drain_until"] is None else row["drain_until"].timestamp(),
     )
 
 

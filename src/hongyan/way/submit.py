@@ -9,6 +9,7 @@ recovery, schedules and backlog. Promotional messages are committed as leaving b
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter, deque
@@ -32,6 +33,7 @@ from hongyan.channels.channel import (
     Report,
     Throttled,
     Unreachable,
+    Unsure,
     Wording,
 )
 from hongyan.egress import Egress
@@ -40,7 +42,7 @@ from hongyan.vault import Vault
 from hongyan.vocab import phone, text
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId, accepted_at_s
-from hongyan.way import guard, report, route
+from hongyan.way import guard, report, route, state
 from hongyan.way.decision import Decisions
 from hongyan.way.handover import Handed
 from hongyan.way.line import PROMOTIONAL, Line
@@ -118,13 +120,14 @@ class Flight:
 class _Stream:
     """Messages that want the same of a route, in order."""
 
-    __slots__ = ("avoid", "decisions", "flights", "ranking", "version", "want")
+    __slots__ = ("avoid", "decisions", "flights", "ranking", "unfiled", "version", "want")
 
     def __init__(self, want: route.Want, avoid: frozenset[ChannelId]) -> None:
         self.want = want
         self.avoid = avoid
         self.flights: deque[Flight] = deque()
         self.ranking: Sequence[route.Candidate] = ()
+        self.unfiled: Sequence[ChannelId] = ()  # that demand a filing the signature does not have
         self.version = 0
         self.decisions: dict[route.Choice, int] = {}
 
@@ -204,11 +207,16 @@ class Gateway:
         self._slots: dict[ChannelId, int] = {}  # sessions we hold
         self._shutting: dict[ChannelId, asyncio.Task[None]] = {}  # lines that are being closed
         self._with_others: frozenset[ChannelId] = frozenset()  # channels others hold sessions of
+        self._drained: dict[
+            ChannelId, float
+        ] = {}  # channels that were to be drained and are: until when at most
+        self._tended = 0  # the snapshot that lines were last tended by
         self._pumping = False
         self._claim_wake = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._leave_wake = asyncio.Event()
         self._learn_wake = asyncio.Event()
+        self._lease_wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._tasks: asyncio.TaskGroup
         self._closing = False
@@ -254,13 +262,11 @@ class Gateway:
         if tenant is None:
             known = self._keeper.current.tenants.get(tenant_id)
             tenant = lane[tenant_id] = _Tenant(known.weight if known else 1)
-        key = (handed.country, handed.operator, handed.sandbox, avoid)
+        signature_id = handed.signature_id if self._keeper.current.demands_filing else 0
+        key = (handed.country, handed.operator, handed.sandbox, avoid, signature_id)
         stream = tenant.streams.get(key)
         if stream is None:
-            want = route.Want(
-                tenant_id, handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox
-            )
-            stream = tenant.streams[key] = _Stream(want, avoid)
+            stream = tenant.streams[key] = _Stream(_want_of(handed, signature_id), avoid)
         flight.stream = stream
         self._waiting[handed.lane] += 1
         return stream
@@ -334,7 +340,7 @@ class Gateway:
             self._unqueue(stream, lane)
             self._ask_rules(flight)
             return True
-        choice = self._choose(stream, lane, now_s)
+        choice = None if self._mixed(stream, handed) else self._choose(stream, lane, now_s)
         if choice is None:
             return self._nowhere_else(stream, flight, lane)
         if lane == PROMOTIONAL and self._quiet_until(handed):  # it waited here longer than its hours lasted
@@ -392,7 +398,7 @@ class Gateway:
                 up = line.up and not line.resting(now_s)
                 states[candidate.channel_id] = route.State(up, up and line.room(lane, now_s) > 0, health)
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
-        choice = route.choose(stream.ranking, states, chance, now_s)
+        choice = route.choose(stream.ranking, states, chance, now_s, stream.unfiled)
         return choice if choice.channel_id is not None else None
 
     def _rank(self, stream: _Stream) -> None:
@@ -400,14 +406,33 @@ class Gateway:
         if stream.version != snapshot.version:
             ranking = route.candidates(stream.want, snapshot)
             stream.ranking = [c for c in ranking if c.channel_id not in stream.avoid]
+            stream.unfiled = route.not_filed(stream.want, snapshot)
             stream.version = snapshot.version
             stream.decisions.clear()
 
+    def _mixed(self, stream: _Stream, handed: Handed) -> bool:
+        """Whether signatures share the stream, from when no channel demanded filings, and now they may not."""
+        return self._keeper.current.demands_filing and stream.want.signature_id != handed.signature_id
+
     def _nowhere_else(self, stream: _Stream, flight: Flight, lane: int) -> bool:
-        """What fits no channel ends, a second attempt with no other one left ends as the first did; all else waits."""
-        if stream.ranking or not stream.avoid:
+        """What fits no channel ends, a second attempt with no other one left ends as the first did; all else waits.
+
+        What only channels could carry that demand a filing, and it has lapsed, ends too: nobody knows for how long.
+        """
+        if self._mixed(stream, flight.handed):
+            self._unqueue(stream, lane)
+            self._stream_for(flight, stream.avoid).flights.append(flight)
+            self._pump_soon()
+            return True
+        if stream.ranking or not (stream.avoid or stream.unfiled):
             return False
+        if stream.unfiled and self._keeper.read_at_s <= accepted_at_s(UUID(bytes=flight.handed.id)):
+            return False  # the door may have known of a filing that we have not read yet
         self._unqueue(stream, lane)
+        if stream.unfiled and flight.handed.attempt == 1 and not flight.unfit:
+            status = Status.UNDELIVERED if flight.handed.parts_gone else Status.REFUSED
+            self._drop(flight, status, Cause.SIGN_UNREGISTERED, "")
+            return True
         if flight.unfit:
             left = flight.handed.attempt > 1
             self._drop(flight, Status.UNDELIVERED, Cause.UNSUPPORTED, flight.unfit, left=left)
@@ -428,22 +453,16 @@ class Gateway:
     def _parcels(self, flight: Flight, line: Line) -> list[Parcel] | None:
         """Make a message's parcels; None if the line cannot carry it.
 
-        That is where its wording is not filed there, or the text would be cut into another number of parts than was
-        promised and charged.
+        fitting() says why.
         """
         handed = flight.handed
-        counting = text.Counting.MAINLAND if handed.country == "CN" else text.Counting.INTERNATIONAL
-        wording = None
-        if line.takes_templates:
-            wording = self._wording(handed)
-            if not line.channel.takes(wording):
-                flight.unfit = "template"
-                return None
-        parts = line.channel.cut(handed.text, counting)
-        if len(parts) != handed.part_count and not (len(parts) == 1 and parts[0].mode is text.Split.PAYLOAD):
-            flight.unfit = "parts"
+        fit = fitting(handed, line.row, line.channel, self._keeper.current)
+        if isinstance(fit, str):
+            flight.unfit = fit
             return None
-        sender = line.row.access_number + handed.extension
+        parts, wording = fit
+        extension = self._keeper.current.extension_at(line.row.id, handed.signature_id, handed.extension)
+        sender = line.row.access_number + extension
         validity_s = max(1, int(handed.expires_at_s - clock.now_s()))
         reference = 0
         if len(parts) > 1:
@@ -454,16 +473,6 @@ class Gateway:
             for part in parts
             if part.index not in handed.parts_gone
         ]  # fmt: skip
-
-    def _wording(self, handed: Handed) -> Wording | None:
-        """Say what a text was made of; None for free text."""
-        snapshot = self._keeper.current
-        template = snapshot.templates.get(handed.template_id)
-        signature = snapshot.signatures.get(handed.signature_id)
-        if template is None or handed.params is None:
-            return None
-        values = {name: str(value) for name, value in handed.params.items()}
-        return Wording(template.code, signature.name if signature is not None else "", values)
 
     def _decision(self, stream: _Stream, choice: route.Choice, attempt: int) -> int:
         number = stream.decisions.get(choice)
@@ -499,9 +508,12 @@ class Gateway:
             if isinstance(outcome, Ack):
                 acks += 1
                 line.refused_in_a_row = 0
+                line.figures.answered("ack", answer.at_s, answer.at_s - answer.sent_at_s)
                 self._acked(flight, line, answer, outcome)
                 continue
-            self._counters.answered(type(outcome).__name__.lower())
+            word = type(outcome).__name__.lower()
+            self._counters.answered(word)
+            line.figures.failed(word, answer.at_s, _words_of(outcome))
             if isinstance(outcome, Declined):
                 flight.why = outcome
                 flight.declined.append(answer.slot)
@@ -634,20 +646,20 @@ class Gateway:
     def arrived(self, channel_id: ChannelId, inbound: Sequence[Inbound]) -> None:
         self._inbound(channel_id, inbound)
 
-    def changed(self, channel_id: ChannelId, state: ChannelState) -> None:
+    def changed(self, channel_id: ChannelId, link: ChannelState) -> None:
         """Hear how a link is. What waited for a line that went down is routed anew."""
         line = self._lines.get(channel_id)
         if line is None:
             return
         was_up = line.up
-        line.changed(state)
+        line.changed(link)
         if was_up != line.up:
             log.info(
                 "channel.link",
                 channel=line.row.name,
-                link=state.link,
-                sessions=state.sessions_up,
-                reason=state.reason,
+                link=link.link,
+                sessions=link.sessions_up,
+                reason=link.reason,
             )
         if not line.up:
             self._reroute(line)
@@ -696,6 +708,7 @@ class Gateway:
         line = self._lines.get(channel_id)
         if line is not None:
             line.health_of(country, operator).heard(status, cause, latency_s)
+            line.figures.settled(status, cause, latency_s)
 
     def _other_channel(self, channel_id: ChannelId) -> bool:
         return any(line.up and line.row.id != channel_id for line in self._lines.values())
@@ -725,7 +738,8 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self.ticker.run())
-            tasks.create_task(self._every(LEASE_GAP_S, self._lease))
+            tasks.create_task(self._every(LEASE_GAP_S, self._lease, self._lease_wake))
+            tasks.create_task(self._every(state.GAP_S, self._tell))
             tasks.create_task(self._claim())
             tasks.create_task(self._every(self._settings.sweep_gap_s, self._sweep))
             tasks.create_task(self._leave())
@@ -733,13 +747,19 @@ class Gateway:
             tasks.create_task(self._every(ASK_GAP_S, self._ask))
             tasks.create_task(self._look())
 
-    async def _every(self, gap_s: float, duty: Callable[[], Any]) -> None:
+    async def _every(self, gap_s: float, duty: Callable[[], Any], wake: asyncio.Event | None = None) -> None:
         while True:
             try:
                 await duty()
             except db.Unavailable as error:
                 log.warning("gateway.database_lost", duty=duty.__name__, error=type(error).__name__)
-            await asyncio.sleep(gap_s)
+            if wake is None:
+                await asyncio.sleep(gap_s)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(gap_s):
+                    await wake.wait()
+            wake.clear()
 
     async def _look(self) -> None:
         """Look at what waits now and then: validity runs out, pauses end, without anybody telling."""
@@ -749,6 +769,8 @@ class Gateway:
                 self._pump_soon()
             if self._decisions.waiting:
                 await self._store_decisions()
+            if self._tended != self._keeper.current.version:
+                self._lease_wake.set()  # what was changed reaches the lines at once
 
     async def _store_decisions(self) -> None:
         try:
@@ -764,7 +786,10 @@ class Gateway:
         if self._closing:
             return
         snapshot = self._keeper.current
-        wanted = {channel.id: channel.sessions for channel in snapshot.channels.values()}
+        self._tended = snapshot.version
+        await self._look_for_drained(snapshot)
+        channels = {row.id: row for row in snapshot.channels.values() if row.id not in self._drained}
+        wanted = {row.id: row.sessions for row in channels.values()}
         async with self._database.transaction() as tx:
             await tx.execute(ALIVE_SQL, self._number, str(self._settings.state_dir / self.socket_name))
             rows = await tx.fetch(
@@ -780,10 +805,31 @@ class Gateway:
             others = await tx.fetch(OTHERS_SQL, self._number)
         held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
         self._with_others = frozenset(ChannelId(row["channel_id"]) for row in others)
-        for channel in snapshot.channels.values():
+        for channel in channels.values():
             await self._tend(channel, held.get(channel.id, 0))
-        for channel_id in self._lines.keys() - snapshot.channels.keys() - self._shutting.keys():
+        for channel_id in self._lines.keys() - channels.keys() - self._shutting.keys():
+            self._slots[channel_id] = 0  # not to be opened anew
             self._shut(self._lines[channel_id])
+
+    async def _look_for_drained(self, snapshot: Snapshot) -> None:
+        """Find out which channels that are to be drained are: nothing is under way there or awaited, or time is up."""
+        draining = {row.id: row.drain_until_s for row in snapshot.channels.values() if row.drain_until_s}
+        known = self._drained
+        self._drained = {one: until_s for one, until_s in draining.items() if known.get(one) == until_s}
+        open_ = draining.keys() - self._drained.keys()
+        if not open_:
+            return
+        awaited = {row["channel_id"] for row in await self._database.fetch(AWAITED_SQL, sorted(open_))}
+        now_s = clock.now_s()
+        for channel_id in open_:
+            line = self._lines.get(channel_id)
+            told = line is None or line.row.drain_until_s  # else it may take something at this very moment
+            if now_s >= draining[channel_id] or (
+                told and channel_id not in awaited and (line is None or line.idle)
+            ):
+                self._drained[channel_id] = draining[channel_id]
+                log.info("channel.drained", channel=snapshot.channels[channel_id].name)
+                self._lease_wake.set()
 
     async def _tend(self, row: ChannelRow, sessions: int) -> None:
         if self._closing:
@@ -856,6 +902,34 @@ class Gateway:
         row = self._keeper.current.channels.get(channel_id)
         if row is not None and sessions and not self._closing:
             await self._open(row, sessions)
+
+    # ---- how they fare
+
+    async def _tell(self) -> None:
+        """Tell how each channel fares here."""
+        if self._closing:
+            return
+        now_s, waiting = time.monotonic(), self._waiting_by_channel()
+        told: dict[ChannelId, state.Told] = {}
+        for channel_id in self._keeper.current.channels:
+            line, lanes = self._lines.get(channel_id), waiting.get(channel_id, [0] * len(LANES))
+            if line is not None:
+                told[channel_id] = state.told_of(line, lanes, now_s)
+            else:
+                told[channel_id] = state.Told(waiting=lanes, drained=channel_id in self._drained)
+        await state.tell(self._database, self._number, told)
+
+    def _waiting_by_channel(self) -> Mapping[ChannelId, Sequence[int]]:
+        """Count what waits by the channel that is its first choice, and by lane."""
+        waiting: dict[ChannelId, list[int]] = {}
+        for lane in LANES:
+            for tenant in self._lanes[lane].values():
+                for stream in tenant.streams.values():
+                    if stream.flights:
+                        self._rank(stream)
+                        first = stream.ranking[0].channel_id if stream.ranking else ChannelId(0)
+                        waiting.setdefault(first, [0] * len(LANES))[lane] += len(stream.flights)
+        return waiting
 
     # ---- claims and the sweep
 
@@ -1033,9 +1107,7 @@ class Gateway:
         return None
 
     def _elsewhere(self, handed: Handed, snapshot: Snapshot) -> bool:
-        want = route.Want(
-            TenantId(handed.tenant_id), handed.country, handed.operator, PURPOSES[handed.lane], handed.sandbox
-        )
+        want = _want_of(handed, handed.signature_id)
         lines = self._lines
         return any(
             c.channel_id in lines and lines[c.channel_id].up
@@ -1130,7 +1202,9 @@ class Gateway:
             if line is None or not line.up or row["sealed"] is None:
                 continue
             number, *_ = msgspec.msgpack.decode(self._vault.unseal(row["tenant_id"], row["sealed"]))
-            sender = line.row.access_number + row["extension"]
+            sender = line.row.access_number + self._keeper.current.extension_at(
+                line.row.id, row["signature_id"], row["extension"]
+            )
             answer = await line.channel.ask(row["upstream_raw"] or row["upstream_id"], number, sender)
             if answer is not None and answer.final:
                 self.ticker.reported(
@@ -1205,7 +1279,56 @@ class Gateway:
         async with self._database.transaction() as tx:
             await tx.execute(HAND_BACK_SQL, self._number, waiting)
             await tx.execute("DELETE FROM session_lease WHERE gateway = $1", self._number)
+            await state.forget(tx, self._number)
             await tx.execute("DELETE FROM gateway WHERE id = $1", self._number)
+
+
+def fitting(
+    handed: Handed, row: ChannelRow, channel: Channel, snapshot: Snapshot
+) -> str | tuple[Sequence[text.TextPart], Wording | None]:
+    """Cut a message as a channel would, with what it was made of where that matters; or say why it does not fit there.
+
+    "words": a list of words shuts the channel to it. "template": its wording is not filed with the provider. "parts":
+    the channel would cut it into another number of parts than was promised and charged.
+    """
+    if snapshot.words.shuts(row.id, handed.text, TenantId(handed.tenant_id)):
+        return "words"
+    wording = None
+    if kinds.takes_templates(row.kind):
+        wording = _wording(handed, snapshot)
+        if not channel.takes(wording):
+            return "template"
+    counting = text.Counting.MAINLAND if handed.country == "CN" else text.Counting.INTERNATIONAL
+    parts = channel.cut(handed.text, counting)
+    if len(parts) != handed.part_count and not (len(parts) == 1 and parts[0].mode is text.Split.PAYLOAD):
+        return "parts"
+    return parts, wording
+
+
+def _wording(handed: Handed, snapshot: Snapshot) -> Wording | None:
+    """Say what a text was made of; None for free text."""
+    template = snapshot.templates.get(handed.template_id)
+    signature = snapshot.signatures.get(handed.signature_id)
+    if template is None or handed.params is None:
+        return None
+    values = {name: str(value) for name, value in handed.params.items()}
+    filed = template.filed_as(handed.text, values)
+    return Wording(filed, signature.name if signature is not None else "", values)
+
+
+def _words_of(outcome: Declined | Throttled | Unreachable | Unsure) -> str:
+    return outcome.code if isinstance(outcome, Declined | Throttled) else outcome.reason
+
+
+def _want_of(handed: Handed, signature_id: int) -> route.Want:
+    return route.Want(
+        TenantId(handed.tenant_id),
+        handed.country,
+        handed.operator,
+        PURPOSES[handed.lane],
+        handed.sandbox,
+        signature_id,
+    )
 
 
 def _keys(all_handed: Sequence[Handed]) -> tuple[list[int], list[UUID]]:
@@ -1247,6 +1370,11 @@ SELECT channel_id, count(*) AS held FROM taken GROUP BY channel_id
 # A channel that is being closed keeps its slots, wanted or not: whoever took one would find it in use.
 KEEP_SQL: LiteralString = """
 UPDATE session_lease SET until = now() + make_interval(secs => $3::float8) WHERE gateway = $1 AND channel_id = ANY($2::int[])
+"""
+
+AWAITED_SQL: LiteralString = """
+SELECT c.channel_id FROM unnest($1::int[]) AS c(channel_id)
+ WHERE EXISTS (SELECT FROM submitted s WHERE s.channel_id = c.channel_id AND s.state < 2)
 """
 
 OTHERS_SQL: LiteralString = """
@@ -1326,7 +1454,7 @@ UPDATE submitted s SET asked_at = now()
            AND sent_at < now() - make_interval(secs => $2::float8) AND sent_at > now() - make_interval(secs => $4::float8)
          LIMIT $3 FOR UPDATE SKIP LOCKED)
    AND m.tenant_id = s.tenant_id AND m.id = s.message_id
-RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.extension
+RETURNING s.channel_id, s.upstream_id, s.upstream_raw, s.tenant_id, m.sealed, m.extension, m.signature_id
 """
 
 GIVE_AWAY_SQL: LiteralString = """
