@@ -87,7 +87,9 @@ async def test_its_keys_lie_in_a_file_of_ours_alone_and_can_be_read_again(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert demo.read(settings) == laid
     path.unlink()
-    assert await demo.lay(office.database, office.vault, settings, 2775) == laid
+    again = await demo.lay(office.database, office.vault, settings, 2775)
+    assert (again.key_id, again.secret) == (laid.key_id, laid.secret)
+    assert again.operator_password != laid.operator_password  # it is kept nowhere else
 
 
 def test_the_curl_can_be_pasted_into_a_shell() -> None:

@@ -22,20 +22,20 @@ async def test_the_plane_goes_by_the_rules_in_their_order(office: Office) -> Non
             weight=3,
             tenant_id=office.tenant_id,
             country="CN",
-            operator="mobile",
+            operator="cmcc",
             purpose=Purpose.OTP,
         )
         first, second = await routes.every(tx)
     assert (first.channel, first.tenant, first.operator, first.purpose) == (
         "west",
         "Orchid",
-        "mobile",
+        "cmcc",
         Purpose.OTP,
     )
     assert (second.channel, second.tenant, second.country, second.purpose) == ("east", None, None, None)
     snapshot = await office.snapshot()
-    codes = route.Want(office.tenant_id, "CN", "mobile", Purpose.OTP, sandbox=True)
-    other = route.Want(TenantId(99), "CN", "mobile", Purpose.OTP, sandbox=True)
+    codes = route.Want(office.tenant_id, "CN", "cmcc", Purpose.OTP, sandbox=True)
+    other = route.Want(TenantId(99), "CN", "cmcc", Purpose.OTP, sandbox=True)
     assert [each.channel_id for each in route.candidates(codes, snapshot)] == [west, east]
     assert [each.channel_id for each in route.candidates(other, snapshot)] == [east]
 

@@ -1,9 +1,10 @@
 """What control asks of values and of what they name before it changes anything, said the same way everywhere.
 
-Writes nothing. Entry points: demand(), demand_name(), demand_currency(), which raise a Refusal that names the
-parameter and what it takes; demand_found(), whose Refusal names what is not there.
+Writes nothing. Entry points: demand(), demand_name(), demand_text(), demand_moment(), demand_currency(), which raise a Refusal
+that names the parameter and what it takes; demand_found(), whose Refusal names what is not there.
 """
 
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any, Final, TypeVar
 
 from hongyan.vocab.errors import Code, Refusal
@@ -23,6 +24,18 @@ def demand_name(name: str) -> None:
     """Ask of a name people choose that it can be read and typed."""
     sound = name == name.strip() and name.isprintable() and 0 < len(name) <= NAME_CHARACTERS_MAX
     demand(sound, "name", f"1 to {NAME_CHARACTERS_MAX} printable characters, no blanks around them")
+
+
+def demand_text(text: str, parameter: str, characters_max: int) -> None:
+    """Ask of a text of people that it can be stored and shown: lines of printable characters, or nothing."""
+    sound = len(text) <= characters_max and all(each.isprintable() or each in "\n\t" for each in text)
+    demand(sound, parameter, f"at most {characters_max} printable characters")
+
+
+def demand_moment(at: datetime | None, parameter: str) -> None:
+    """Ask of a moment that it has a name in every zone: next to the ends of the calendar it may have none in UTC."""
+    sound = at is None or (at.tzinfo is not None and MINYEAR < at.year < MAXYEAR)
+    demand(sound, parameter, "a moment of RFC 3339 with its offset")
 
 
 def demand_currency(currency: str) -> None:

@@ -1,6 +1,6 @@
 """Data keys: what seals secrets and persons, each wrapped by the master key, which never enters the database.
 
-Writes: vault_key. Entry points: lay() at the first start, make() for a new tenant, rotate_master().
+Writes: vault_key. Entry points: lay() at the first start, make() for a new tenant, shred() for one that is gone, rotate_master().
 Surprise: rotating re-wraps the data keys and changes none of them, so nothing that was sealed is touched.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, LiteralString
 
 from hongyan import db, vault
+from hongyan.control.bounds import demand, demand_found
 from hongyan.vault import Secret, Vault
 from hongyan.vocab.message import TenantId
 
@@ -52,6 +53,26 @@ async def opens(tx: db.Tx, master: Secret) -> bool:
     except vault.VaultError:
         return False
     return True
+
+
+BUSY_SQL: LiteralString = """
+SELECT t.active OR EXISTS (SELECT FROM outbox o WHERE o.tenant_id = t.id)
+       OR EXISTS (SELECT FROM submitted s WHERE s.tenant_id = t.id AND s.state < 2)
+       OR EXISTS (SELECT FROM submit_part p WHERE p.tenant_id = t.id)
+  FROM tenant t WHERE t.id = $1 FOR UPDATE
+"""
+SHRED_SQL: LiteralString = "DELETE FROM vault_key WHERE name = $1 RETURNING name"
+
+
+async def shred(tx: db.Tx, tenant_id: TenantId) -> None:
+    """Destroy the key of a tenant that is suspended and has nothing on its way: what it sealed is unreadable for good.
+
+    Processes that run keep what they have opened until they are started again. Raises Refusal where the tenant still
+    takes or awaits messages, or has no key.
+    """
+    busy = demand_found(await tx.fetchval(BUSY_SQL, tenant_id), tenant=tenant_id)
+    demand(not busy, "tenant", "suspend it first, and wait until nothing of it is on its way")
+    demand_found(await tx.fetchval(SHRED_SQL, name_of(tenant_id)), tenant=tenant_id)
 
 
 LOCKED_SQL: LiteralString = "SELECT name, wrapped FROM vault_key ORDER BY name FOR UPDATE"

@@ -1,13 +1,16 @@
-"""A tenant to try everything with: keys, wording, prices and two channels, laid at every `run --demo`.
+"""A tenant to try everything with: keys, people, wording, prices and two channels, laid at every `run --demo`.
 
-Writes through the other rooms of control, and state_dir/demo.json (0600) for programs that want the keys.
-Entry point: lay(). Idempotent: what is there stays as it is, so that a newcomer may change it; only the port
-of the simulator is kept up to date. Surprise: prices and route rules are the demo tenant's own, so that
-laying it beside real tenants changes nothing for them.
+Writes through the other rooms of control, and state_dir/demo.json (0600) for programs that want the keys, and for the
+passwords, which are told again at every start. Entry point: lay(). Idempotent: what is there stays as it is, so that a
+newcomer may change it; only the port of the simulator is kept up to date, and the passwords are what the file says.
+Surprise: prices and route rules are the demo tenant's own, so that laying it beside real tenants changes nothing for
+them.
 """
 
 import base64
 import os
+import secrets
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, LiteralString
@@ -15,7 +18,19 @@ from typing import Final, LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.control import keys, prices, routes, tenants, upstreams, wording
+from hongyan.control import (
+    keys,
+    people,
+    prices,
+    routes,
+    signatures,
+    template_rows,
+    templates,
+    tenants,
+    upstreams,
+)
+from hongyan.control.permissions import Role
+from hongyan.control.templates import Wanted
 from hongyan.settings import Settings
 from hongyan.vault import Secret, Vault, read_master_key
 from hongyan.vocab.errors import Refusal
@@ -31,6 +46,9 @@ SANDBOX: Final = "demo-sandbox"
 COUNTRIES: Final = ("CN", "HK", "SG", "GB", "US")
 BALANCE_MICRO: Final = 1_000_000_000  # 1,000 yuan: some 20,000 messages
 NUMBER: Final = "13800138000"
+OPERATOR: Final = "operator@example.com"  # a name nobody has (RFC 2606 section 3)
+OWNER: Final = "owner@example.com"
+PASSWORD_OCTETS: Final = 12
 LOCK: Final = 0x64656D6F  # 'demo': two processes that start at once lay it one after the other
 
 # code → body, purpose, rules of its variables
@@ -46,12 +64,25 @@ TEMPLATES: Final[Mapping[str, tuple[str, Purpose, Mapping[str, Variable]]]] = {
 
 
 class Demo(msgspec.Struct, frozen=True):
-    """What a newcomer needs. It holds secrets of the demo tenant in the clear: they open nothing else."""
+    """What a newcomer needs. It holds secrets in the clear; the operator's password opens the whole install."""
 
     key_id: str
     secret: str
     sandbox_key_id: str
     sandbox_secret: str
+    channel_id: int = 0
+    operator_password: str = ""
+    owner_password: str = ""
+
+    @property
+    def operator(self) -> str:
+        """E-mail and password of somebody who may do everything."""
+        return f"{OPERATOR} ({self.operator_password})"
+
+    @property
+    def owner(self) -> str:
+        """E-mail and password of who owns the demo tenant."""
+        return f"{OWNER} ({self.owner_password})"
 
     def request(self) -> Mapping[str, object]:
         """Return a message that may be sent now, many times a day (a code may not: one a minute)."""
@@ -74,6 +105,33 @@ class Demo(msgspec.Struct, frozen=True):
             f"  -d '{body}' {base_url}/v1/messages"
         )
 
+    def manage(self, base_url: str, folder: Path) -> str:
+        """Return command lines that look at the channel's sessions and lint a text; their cookies lie in the folder."""
+        text = {
+            "body": "您的验证码为${code},5分钟内有效",
+            "purpose": "otp",
+            "variables": {"code": {"kind": "code"}},
+        }
+        cookies = shlex.quote(str(folder.absolute() / "demo.cookies"))
+        json = "-H 'Content-Type: application/json'"
+        return "\n".join(
+            (
+                _sign_in(base_url, cookies, OPERATOR, self.operator_password),
+                f"curl -b {cookies} {base_url}/v1/channels/{self.channel_id}/state",
+                _sign_in(base_url, cookies, OWNER, self.owner_password),
+                f"curl -b {cookies} -H 'Hongyan-Console: 1' {json} \\",
+                f"  -d '{msgspec.json.encode(text).decode()}' {base_url}/v1/templates/lint",
+            )
+        )
+
+
+def _sign_in(base_url: str, cookies: str, email: str, password: str) -> str:
+    body = msgspec.json.encode({"email": email, "password": password}).decode()
+    return (
+        f"curl -sS -o /dev/null -c {cookies} -H 'Content-Type: application/json' \\\n"
+        f"  -d '{body}' {base_url}/v1/sign-in"
+    )
+
 
 async def lay(database: db.Database, vault: Vault, settings: Settings, simulator_port: int) -> Demo:
     """Lay what is missing and return the keys. `simulator_port`: where the practice operator speaks SMPP.
@@ -87,8 +145,17 @@ async def lay(database: db.Database, vault: Vault, settings: Settings, simulator
         await _channels(tx, vault, tenant_id, simulator_port)
         key_id, secret = await _key(tx, vault, app_id, sandbox=False)
         sandbox_key_id, sandbox_secret = await _key(tx, vault, app_id, sandbox=True)
+        operator_password, owner_password = await _people(tx, tenant_id, read(settings))
+        demo = Demo(
+            key_id,
+            secret,
+            sandbox_key_id,
+            sandbox_secret,
+            await upstreams.find(tx, CHANNEL),
+            operator_password,
+            owner_password,
+        )
     await database.notify("control")
-    demo = Demo(key_id, secret, sandbox_key_id, sandbox_secret)
     _write(settings.state_dir / "demo.json", msgspec.json.format(msgspec.json.encode(demo)) + b"\n")
     return demo
 
@@ -121,16 +188,17 @@ def _master_key(settings: Settings) -> Secret:
 
 async def _wording(tx: db.Tx, tenant_id: TenantId) -> None:
     try:
-        await wording.find_signature(tx, tenant_id, SIGNATURE)
+        await signatures.find(tx, tenant_id, SIGNATURE)
     except Refusal:
-        signature_id = await wording.propose_signature(tx, tenant_id, SIGNATURE)
-        await wording.move_signature(tx, signature_id, wording.State.APPROVED)
+        signature_id = await signatures.propose(tx, tenant_id, SIGNATURE)
+        await signatures.move(tx, signature_id, signatures.SignatureState.APPROVED)
     for code, (body, purpose, rules) in TEMPLATES.items():
         try:
-            await wording.find_template(tx, tenant_id, code)
+            await template_rows.find(tx, tenant_id, code)
         except Refusal:
-            template_id = await wording.propose_template(tx, tenant_id, code, body, purpose, variables=rules)
-            await wording.move_template(tx, template_id, wording.State.APPROVED)
+            template_id = await templates.propose(tx, tenant_id, code, Wanted(body, rules), purpose)
+            if (await template_rows.get(tx, template_id)).state is template_rows.TemplateState.REVIEWING:
+                await templates.decide(tx, template_id, approve=True, who="demo")
 
 
 async def _channels(tx: db.Tx, vault: Vault, tenant_id: TenantId, simulator_port: int) -> None:
@@ -162,6 +230,21 @@ async def _channels(tx: db.Tx, vault: Vault, tenant_id: TenantId, simulator_port
             tx, vault, name=SANDBOX, kind="loopback", settings={}, access_number="10690001"
         )
         await routes.add(tx, channel_id, tenant_id=tenant_id)
+
+
+async def _people(tx: db.Tx, tenant_id: TenantId, known: Demo | None) -> tuple[str, str]:
+    """Have an operator and an owner with the passwords that were told before, or new ones."""
+    passwords = []
+    for whose, email, role, told in (
+        (None, OPERATOR, Role.OPERATOR, known.operator_password if known else ""),
+        (tenant_id, OWNER, Role.OWNER, known.owner_password if known else ""),
+    ):
+        password = told or secrets.token_urlsafe(PASSWORD_OCTETS)
+        await people.ensure(
+            tx, tenant_id=whose, email=email, name=f"Demo {role}", role=role, password=password
+        )
+        passwords.append(password)
+    return passwords[0], passwords[1]
 
 
 # The one place that unseals an app key's secret to show it again: a newcomer's curl must work after a

@@ -1,11 +1,12 @@
 """Webhooks: where an app wants its notices posted.
 
-Writes: webhook. Entry points: put(), renew_secret(), remove(), every(). The secret that signs our POSTs is
+Writes: webhook. Entry points: put(), renew_secret(), remove(), every(), page(), get(). The secret that signs our POSTs is
 returned once and sealed.
 """
 
 from collections.abc import Sequence
-from typing import LiteralString
+from datetime import datetime
+from typing import Final, LiteralString
 
 import msgspec
 
@@ -14,10 +15,12 @@ from hongyan.control.bounds import demand, demand_found
 from hongyan.control.keys import new_secret
 from hongyan.settings import Settings
 from hongyan.vault import Secret, Vault
-from hongyan.vocab.message import AppId
+from hongyan.vocab.message import AppId, TenantId
+
+PAGE_MAX: Final = 500
 
 
-class WebhookRow(msgspec.Struct, frozen=True):
+class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook as an operator sees it in a list."""
 
     tenant: str
@@ -26,6 +29,15 @@ class WebhookRow(msgspec.Struct, frozen=True):
     active: bool
     failures: int  # in a row, until now
     last_error: str
+
+
+class WebhookTerms(WebhookRow, frozen=True, kw_only=True):
+    """The same with what pages need."""
+
+    app_id: AppId
+    tenant_id: TenantId
+    paused_until: datetime | None  # nothing is posted before; notices wait
+    created_at: datetime
 
 
 PUT_SQL: LiteralString = """
@@ -78,3 +90,37 @@ SELECT t.name AS tenant, a.name AS app, w.url, w.active, coalesce(h.failures, 0)
 async def every(tx: db.Tx) -> Sequence[WebhookRow]:
     """List the webhooks and how they fare."""
     return [WebhookRow(**dict(row)) for row in await tx.fetch(EVERY_SQL)]
+
+
+ROWS_SQL: LiteralString = """
+SELECT w.app_id, a.tenant_id, t.name AS tenant, a.name AS app, w.url, w.active, coalesce(h.failures, 0) AS failures,
+       coalesce(h.last_error, '') AS last_error, h.paused_until, w.created_at
+  FROM webhook w JOIN app a ON a.id = w.app_id JOIN tenant t ON t.id = a.tenant_id
+  LEFT JOIN webhook_health h ON h.webhook_id = w.id
+"""
+PAGE_SQL: LiteralString = (
+    ROWS_SQL
+    + """
+ WHERE ($1::int IS NULL OR a.tenant_id = $1) AND w.app_id > $2 ORDER BY w.app_id LIMIT $3
+"""
+)
+
+
+async def page(
+    tx: db.Tx,
+    tenant_id: TenantId | None,
+    *,
+    after: int = 0,
+    limit: int = PAGE_MAX,
+) -> Sequence[WebhookTerms]:
+    """List a tenant's webhooks (None: everybody's) behind the app `after`, and how they fare."""
+    rows = await tx.fetch(PAGE_SQL, tenant_id, after, min(limit, PAGE_MAX))
+    return [WebhookTerms(**dict(row)) for row in rows]
+
+
+GET_SQL: LiteralString = ROWS_SQL + " WHERE w.app_id = $1 AND ($2::int IS NULL OR a.tenant_id = $2)"
+
+
+async def get(tx: db.Tx, tenant_id: TenantId | None, app_id: AppId) -> WebhookTerms:
+    """Return the webhook of an app. Raises Refusal where the tenant (None: anybody) has no such app, or it no webhook."""
+    return WebhookTerms(**dict(demand_found(await tx.fetchrow(GET_SQL, app_id, tenant_id), app=app_id)))
