@@ -6,6 +6,7 @@ Entry points: served(), Line, ask().
 import asyncio
 import base64
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ import make
 from hongyan import db
 from hongyan.doors import http
 from hongyan.doors.door import Accepts, Door
+from hongyan.doors.forward import Forward
 from hongyan.doors.upstream import Upstream
 from hongyan.settings import Settings
 from hongyan.vault import Vault
@@ -55,10 +57,13 @@ async def served(
     *,
     settings: Settings = make.SETTINGS,
     pushes: bool = False,
+    manages: bool = True,
+    sock: socket.socket | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a door of its own on a free port; with the real Acceptor unless another is given.
 
-    `pushes`: it takes those of HTTP providers too.
+    `pushes`: it takes those of HTTP providers too. Without `manages` it passes on what the managing process answers;
+    that one listens on `sock`.
     """
     keeper = Keeper(world.database, world.vault)
     await keeper.load()
@@ -76,15 +81,18 @@ async def served(
         if pushes:
             upstream = Upstream(world.database, keeper, world.vault, settings, Counters(), lambda _owed: None)
             loops.append(group.create_task(upstream.run()))
-        server = http.Server(http.serve_config(door, http.build(door, lambda: b"up 1\n", upstream)))
-        serving = group.create_task(server.serve())
+        app = http.build(door, lambda: b"up 1\n", upstream, manages=manages)
+        server = http.Server(http.serve_config(door, app, hot=sock is None))
+        serving = group.create_task(server.serve(sockets=[sock] if sock else None))
         async with asyncio.timeout(WAIT_S):
             await server.listening.wait()
         try:
-            yield Served(door, keeper, server, server.port)
+            yield Served(door, keeper, server, 0 if sock else server.port)
         finally:
             server.should_exit = True
             await serving
+            if isinstance(app, Forward):
+                await app.close()
             for loop in loops:
                 loop.cancel()
 
@@ -171,8 +179,19 @@ class Line:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.strip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            length = int(headers.get("content-length", "0"))
-            return Reply(int(first.split()[1]), headers, await self.reader.readexactly(length))
+            if headers.get("transfer-encoding") == "chunked":
+                body = await self._chunks()
+            else:
+                body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+            return Reply(int(first.split()[1]), headers, body)
+
+    async def _chunks(self) -> bytes:
+        """Read a chunked body (RFC 9112 §7.1)."""
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readuntil(b"\r\n")
+        return body
 
     async def closed(self) -> bytes:
         """Read what still comes until the other side closes."""

@@ -227,7 +227,7 @@ async def test_behind_a_trusted_proxy_the_address_it_names_counts(world: make.Wo
         ("10.0.0.9", b"6.6.6.6, 192.0.2.7, 10.0.0.8", "192.0.2.7"),
         ("::ffff:10.0.0.9", b"192.0.2.7", "192.0.2.7"),
         ("10.0.0.9", b"nonsense", None),
-        ("", b"192.0.2.7", None),
+        ("", b"192.0.2.7", "192.0.2.7"),
     ],
 )
 def test_a_caller_is_the_first_address_that_no_proxy_of_ours_vouches_for(

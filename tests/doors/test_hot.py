@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -348,6 +349,28 @@ async def test_a_slow_client_is_given_up(door: Served, key_id: str) -> None:
         for connection in tuple(door.door.connections):
             connection.sweep(now_s + hot.KEEP_ALIVE_S + 10)
         assert await idle.closed() == b""
+
+
+async def test_a_file_may_take_long_while_it_comes(door: Served, key_id: str) -> None:
+    async with line(door.port) as client:
+        head = {"Authorization": basic(key_id), "Content-Type": "text/csv"}
+        whole = request("POST", "/v1/lists?name=a", b"x" * 100, head)
+        await client.write(whole[:-50])
+        async with asyncio.timeout(5):
+            while not (
+                connections := [c for c in door.door.connections if cast("hot.HotProtocol", c)._slots]
+            ):
+                await asyncio.sleep(0)
+        connection = cast("hot.HotProtocol", connections[0])
+        connection._since_s -= hot.RECEIVE_WAIT_S + 1
+        before_s = connection._since_s
+        await client.write(whole[-50:-10])
+        async with asyncio.timeout(5):
+            while connection._since_s == before_s:
+                await asyncio.sleep(0)
+        connection.sweep(asyncio.get_running_loop().time())
+        await client.write(whole[-10:])
+        assert (await client.reply()).status == 415
 
 
 async def test_an_answer_that_does_not_come_is_busy(later: tuple[Served, Later], key_id: str) -> None:

@@ -46,6 +46,26 @@ def test_what_is_posted_to_webhooks_is_described() -> None:
     assert names == {"StatusEvent", "InboundEvent"} <= DOCUMENT["components"]["schemas"].keys()
 
 
+def test_no_two_shapes_have_one_name() -> None:
+    # Where two have, each gets the path of its module for a name, which is none of a reader's business.
+    assert [
+        name for name in DOCUMENT["components"]["schemas"] if not re.fullmatch(r"[A-Z][A-Za-z]+", name)
+    ] == []
+
+
+def test_every_route_says_what_it_does_under_a_name_of_its_own() -> None:
+    assert len({route.name for route in ROUTES}) == len({(r.method, r.path) for r in ROUTES}) == len(ROUTES)
+    for route in ROUTES:
+        assert re.fullmatch(r"[a-z][A-Za-z]+", route.name), route.name
+        assert re.match(r"[A-Z].{6,}\.$", route.summary, re.DOTALL), (route.name, route.summary)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    for name in re.findall(r"#/components/schemas/([^\"]+)", msgspec.json.encode(DOCUMENT).decode()):
+        assert name in schemas
+
+
 def test_every_body_has_an_example_that_is_read() -> None:
     for route in ROUTES:
         assert (route.body is None) == (route.example is None)

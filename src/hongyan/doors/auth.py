@@ -56,6 +56,7 @@ class Gate:
         self._trusted = trusted_proxies
         self._seen: Snapshot | None = None
         self._remembered: dict[bytes, Key] = {}
+        self.used: set[int] = set()  # ids of keys that were admitted; whoever writes them down takes them out
 
     def admit(self, asked: Asked, admitted: Admitted) -> None:
         """Call `admitted` once, now or in a later turn of the loop, with the key or with the first refusal.
@@ -80,6 +81,7 @@ class Gate:
         except Refusal as refusal:
             admitted(refusal)
             return
+        self.used.add(key.id)
         if signed is not None:
             stale_at_s = signed.timestamp_s + self._skew_s
             self._nonces.use(
@@ -113,6 +115,10 @@ class Gate:
             return key, None
         raise Refusal(Code.AUTH_MISSING, schemes=[SCHEME, "Basic"])
 
+    def address(self, asked: Asked) -> str:
+        """Return from where somebody asks, as text; empty where nobody can tell."""
+        return str(caller_address(asked.address, asked.forwarded_for, self._trusted) or "")
+
     def _demand_address(self, key: Key, asked: Asked) -> None:
         address = caller_address(asked.address, asked.forwarded_for, self._trusted)
         if address is None or not any(address in network for network in key.networks):
@@ -143,8 +149,11 @@ def caller_address(peer: str, forwarded_for: bytes, trusted: Sequence[Network]) 
     """Return who is calling: the peer, or, where the peer is a trusted proxy, whom it forwards for.
 
     X-Forwarded-For is read from the right, and the first address that is no trusted proxy of ours counts:
-    what stands further left is only what that caller claimed.
+    what stands further left is only what that caller claimed. Without a peer the request came over the socket of our
+    own doors (forward.py), which say who asked.
     """
+    if not peer:
+        return _address(forwarded_for.decode("latin-1").strip())
     address = _address(peer)
     hops = forwarded_for.decode("latin-1").split(",")[-HOPS_MAX:] if forwarded_for else []
     while address is not None and hops and any(address in network for network in trusted):
@@ -163,6 +172,8 @@ def _address(text: str) -> Address | None:
 
 
 def _demand_active(key: Key) -> None:
+    if key.expires_at_s and clock.now_s() >= key.expires_at_s:  # a snapshot may be older than that moment
+        raise Refusal(Code.AUTH_KEY_NOT_FOUND)
     if not key.tenant.active:
         raise Refusal(Code.ACCOUNT_SUSPENDED)
 

@@ -52,6 +52,7 @@ VENDORS: Final[Mapping[Code, Vendors]] = {
     Code.ACCOUNT_BALANCE_INSUFFICIENT: Vendors(
         "isv.AMOUNT_NOT_ENOUGH", "FailedOperation.InsufficientBalanceInSmsPackage", "20008"
     ),
+    Code.ACCOUNT_NOT_QUALIFIED: Vendors(tencent="FailedOperation.QualificationIdNotApproved"),
     Code.NUMBER_INVALID: Vendors(
         "isv.MOBILE_NUMBER_ILLEGAL", "InvalidParameterValue.IncorrectPhoneNumber", "21211"
     ),
@@ -69,6 +70,7 @@ VENDORS: Final[Mapping[Code, Vendors]] = {
     Code.SIGN_NOT_FOUND: Vendors("isv.SMS_SIGNATURE_ILLEGAL", _SIGN_UNKNOWN, "21606"),
     Code.SIGN_NOT_APPROVED: Vendors("isv.SIGN_STATE_ILLEGAL", _SIGN_UNKNOWN, "21606"),
     Code.SIGN_SCENE_MISMATCH: Vendors("isv.SMS_SIGNATURE_SCENE_ILLEGAL", _SIGN_UNKNOWN),
+    Code.SIGN_NOT_REGISTERED: Vendors(twilio="30034"),
     Code.TEMPLATE_NOT_FOUND: Vendors(
         "isv.SMS_TEMPLATE_ILLEGAL", "FailedOperation.TemplateUnapprovedOrNotExist", "20404"
     ),
@@ -86,6 +88,9 @@ VENDORS: Final[Mapping[Code, Vendors]] = {
     ),
     Code.TEMPLATE_VARIABLE_URL: Vendors(
         "isv.PARAM_NOT_SUPPORT_URL", "InvalidParameterValue.ProhibitedUseUrlInTemplateParameter"
+    ),
+    Code.CONTENT_FORBIDDEN: Vendors(
+        "isv.SMS_CONTENT_ILLEGAL", "FailedOperation.ContainSensitiveWord", "30007"
     ),
     Code.CONTENT_TOO_LONG: Vendors(
         "isv.TEMPLATE_OVER_LIMIT", "InvalidParameterValue.ContentLengthLimit", "21617"

@@ -14,7 +14,10 @@ from urllib.parse import unquote_to_bytes
 import structlog
 
 from hongyan import db
+from hongyan.control import keys
+from hongyan.doors import callers
 from hongyan.doors.auth import Gate, Snapshots
+from hongyan.doors.call import Caller
 from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
 from hongyan.doors.nonces import Nonces
 from hongyan.doors.rates import Rates
@@ -28,6 +31,7 @@ log = structlog.get_logger()
 
 LOGGED_PER_S_MAX: Final = 20
 SWEEP_GAP_S: Final = 1.0
+USES_GAP_S: Final = 60.0  # when a key was used last is known to about so long
 ADMIT_WAIT_S: Final = 15.0  # longer than each step of admission may take
 
 
@@ -78,9 +82,16 @@ class Door:
             group.create_task(self._nonces.run())
             group.create_task(self._rates.run())
             group.create_task(self._sweep())
+            group.create_task(self._keep_uses())
 
-    async def caller(self, asked: Asked) -> Key:
-        """Return the key that asks, or raise the refusal: Gate.admit() for those who can wait."""
+    async def caller(self, asked: Asked) -> Caller:
+        """Return who asks: a person by what the console or a token says, else a program by its key. Raises Refusal."""
+        if callers.is_person(asked):
+            return await callers.person(self.database, asked, self.gate.address(asked))
+        return callers.program(await self.key(asked))
+
+    async def key(self, asked: Asked) -> Key:
+        """Gate.admit() for those who can wait."""
         heard: asyncio.Future[Key | Refusal] = asyncio.get_running_loop().create_future()
 
         def admitted(outcome: Key | Refusal) -> None:
@@ -123,6 +134,23 @@ class Door:
             self._second, self._logged = second, 0
         self._logged += 1
         return self._logged <= LOGGED_PER_S_MAX
+
+    async def write_uses(self) -> None:
+        """Write down which keys were used since the last time. Raises db.Unavailable; then they are still to be written."""
+        used, self.gate.used = self.gate.used, set()
+        try:
+            await keys.note_used(self.database, used)
+        except BaseException:
+            self.gate.used |= used
+            raise
+
+    async def _keep_uses(self) -> None:
+        while True:
+            await asyncio.sleep(USES_GAP_S)
+            try:
+                await self.write_uses()
+            except db.Unavailable as error:
+                log.warning("door.uses_not_written", error=type(error).__name__)
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -34,6 +34,9 @@ class Asked(msgspec.Struct, gc=False):
     forwarded_for: bytes = b""
     idempotency_key: bytes | None = None  # an empty one is refused, not ignored
     accept_language: bytes = b""
+    cookie: bytes = b""
+    console: bytes = b""  # Hongyan-Console: what a page of another site cannot send along with a cookie
+    content_type: bytes = b""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     code: Code = Code.OK
     retry_after_s: int = 0
     allow: str = ""  # the methods of a route, for 405
+    cookies: tuple[str, ...] = ()  # Set-Cookie
 
 
 Then = Callable[[Answer], None]

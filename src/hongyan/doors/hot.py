@@ -7,6 +7,7 @@ a timer elsewhere (idle, slow and stuck connections) is asked once a second by s
 """
 
 import asyncio
+import re
 from collections import deque
 from enum import IntEnum
 from typing import Any, Final
@@ -22,6 +23,8 @@ from hongyan.doors.door import Door
 from hongyan.doors.exchange import Answer, Asked
 from hongyan.doors.gather import busy
 from hongyan.doors.messages import HOT
+from hongyan.doors.route import FILE_OCTETS_MAX
+from hongyan.doors.routes import MANAGEMENT
 from hongyan.vocab.errors import Code, Refusal
 
 log = structlog.get_logger()
@@ -33,7 +36,8 @@ PIPELINE_MAX: Final = (
 )
 CONNECTIONS_MAX: Final = 10_000  # of one door; a further one is told Busy
 KEEP_ALIVE_S: Final = 75.0
-RECEIVE_WAIT_S: Final = 30.0  # from a request's first octet to its last; and for a client to read its answers
+# From a request's first octet to its last, of a file from one read to the next; and for a client to read its answers.
+RECEIVE_WAIT_S: Final = 30.0
 LINGER_S: Final = 2.0  # how long we listen on after an early last answer, so that the client can read it
 STUCK_MARGIN_S: Final = 2.0  # beyond accept_wait_s, for admission
 BUSY_HOLD_S: Final = 1.0
@@ -46,6 +50,11 @@ SECURITY_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
 )
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FIXED: Final = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
+FILES: Final = re.compile(  # paths of routes that take one
+    "|".join(
+        re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(each.path)) for each in MANAGEMENT if each.file
+    ).encode()
+)
 _WANTED: Final = frozenset(
     (
         b"authorization",
@@ -130,6 +139,7 @@ class HotProtocol(HttpToolsProtocol):
         self._fields: dict[bytes, bytes] = {}
         self._body: bytes | bytearray = b""
         self._octets = 0  # of the request being read, as they came
+        self._is_file = False  # it brings one, which is passed on as it comes and not kept
         self._since_s = 0.0  # when the phase began
         self._last_read = False  # no further request counts on this connection
         self._deaf = False  # what still comes is not even parsed
@@ -198,7 +208,10 @@ class HotProtocol(HttpToolsProtocol):
         self._octets += octets
         limit = HEAD_OCTETS_MAX
         if self._phase is not _Phase.HEAD:
-            limit += OVERHEAD_OCTETS_MAX * self._door.settings.body_octets_max
+            whole = FILE_OCTETS_MAX if self._is_file else self._door.settings.body_octets_max
+            limit += OVERHEAD_OCTETS_MAX * whole
+            if self._is_file and self._slots:  # not yet answered
+                self._since_s = self.loop.time()
         if self._octets > limit:
             self._refuse(Refusal(Code.REQUEST_TOO_LARGE, head_octets_max=HEAD_OCTETS_MAX))
 
@@ -282,6 +295,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._octets = 0
+        self._is_file = False
         if self._last_read:
             self._phase = _Phase.SKIP
             return
@@ -348,6 +362,7 @@ class HotProtocol(HttpToolsProtocol):
             self._refuse(Refusal(Code.REQUEST_INVALID_PARAMETER, reason="the request target is no path"))
             return
         self._phase = _Phase.APP
+        self._is_file = FILES.fullmatch(path) is not None
         super().on_message_begin()
         self.url = url
         for name, value in headers:

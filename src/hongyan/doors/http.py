@@ -10,22 +10,26 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 import msgspec
 import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from litestar.types import ASGIApp
 
 from hongyan import db
-from hongyan.doors import openapi, page
-from hongyan.doors.door import ADMIT_WAIT_S, Door
+from hongyan.doors import answering, openapi, page
+from hongyan.doors.door import Door
 from hongyan.doors.exchange import Answer, Asked, answered
+from hongyan.doors.forward import Forward
 from hongyan.doors.hot import SECURITY_HEADERS, HotProtocol, extra_headers
-from hongyan.doors.routes import ROUTES, Route
+from hongyan.doors.route import FILE_OCTETS_MAX, File, Route
+from hongyan.doors.routes import PROGRAM, ROUTES
 from hongyan.doors.upstream import PATH as PUSH_PATH
 from hongyan.doors.upstream import Upstream
 from hongyan.vocab.errors import Code, Refusal
@@ -37,29 +41,39 @@ METRICS_KIND: Final = "text/plain; version=0.0.4; charset=utf-8"
 Asking = Request[Any, Any, Any]
 
 
-def build(door: Door, metrics: Callable[[], bytes], upstream: Upstream | None = None) -> ASGIApp:
+def build(
+    door: Door, metrics: Callable[[], bytes], upstream: Upstream | None = None, *, manages: bool = True
+) -> ASGIApp:
     """Return the application: public API, document, page, /healthz, and /metrics for this machine.
 
-    `upstream` takes the pushes of HTTP providers; they are no part of the public API and its document.
+    `upstream` takes the pushes of HTTP providers; they are no part of the public API and its document. Without `manages`
+    what the management API and people ask is passed on to the process that manages (forward.py).
     """
-    document = openapi.document(VERSION)
+    described, readable = _documents()
     besides = {
-        "/openapi.json": _fixed(msgspec.json.encode(document), "application/json"),
-        "/docs": _fixed(page.page(document), "text/html; charset=utf-8", page.POLICY),
+        "/openapi.json": _fixed(described, "application/json"),
+        "/docs": _fixed(readable, "text/html; charset=utf-8", page.POLICY),
         "/healthz": _health(door),
         "/metrics": _metrics(door, metrics),
     }
-    answers = [(route.method, route.path, _serve(door, route)) for route in ROUTES]
-    answers += [("GET", path, handle) for path, handle in besides.items()]
+    answers: dict[str, dict[str, Handle]] = {}  # by path, by method
+    files = {PUSH_PATH: False}
+    for route in ROUTES if manages else PROGRAM:
+        answers.setdefault(route.path, {})[route.method] = _serve(door, route)
+        files[route.path] = files.get(route.path, False) or route.file
+    answers |= {path: {"GET": handle} for path, handle in besides.items()}
     if upstream is not None:
-        answers += [(method, PUSH_PATH, _push(upstream)) for method in ("GET", "POST")]
-    methods: dict[str, list[str]] = {}
-    for method, path, _ in answers:
-        methods.setdefault(path, []).extend(_ALSO[method])
-    allowed = {path: ", ".join([*words, "OPTIONS"]) for path, words in methods.items()}
-    # First, or the router makes its own, which know one method only.
-    handlers = [_handler(["OPTIONS"], path, _options(words)) for path, words in allowed.items()]
-    handlers += [_handler(_ALSO[method], path, handle) for method, path, handle in answers]
+        answers[PUSH_PATH] = dict.fromkeys(("GET", "POST"), _push(upstream))
+    for methods in answers.values():
+        if "GET" in methods:
+            methods["HEAD"] = methods["GET"]  # the server drops the body of its answer
+        methods["OPTIONS"] = _options(", ".join([*methods, "OPTIONS"]))
+    allowed = {path: ", ".join(methods) for path, methods in answers.items()}
+    most = door.settings.body_octets_max
+    handlers = [
+        _handler(path, methods, FILE_OCTETS_MAX if files.get(path) else most)
+        for path, methods in answers.items()
+    ]
     app = Litestar(
         handlers,
         openapi_config=None,
@@ -70,17 +84,18 @@ def build(door: Door, metrics: Callable[[], bytes], upstream: Upstream | None = 
         request_max_body_size=door.settings.body_octets_max,
         logging_config=None,
     )
-    return cast("ASGIApp", app)
+    whole = cast("ASGIApp", app)
+    return whole if manages else Forward(whole, door)
 
 
-def serve_config(door: Door, app: ASGIApp) -> uvicorn.Config:
-    """Return how uvicorn is to serve the door."""
+def serve_config(door: Door, app: ASGIApp, *, hot: bool = True) -> uvicorn.Config:
+    """Return how uvicorn is to serve the door; `hot`: the hot routes are taken at the socket."""
     settings = door.settings
     return uvicorn.Config(
         cast("Any", app),
         host=settings.http_host,
         port=settings.http_port,
-        http=cast("Any", partial(HotProtocol, door)),
+        http=cast("Any", partial(HotProtocol, door)) if hot else "httptools",
         ws="none",
         lifespan="off",
         log_config=None,
@@ -113,51 +128,54 @@ class Server(uvicorn.Server):
         return int(self.servers[0].sockets[0].getsockname()[1])
 
 
-TELL_WAIT_S: Final = 30.0  # a question that takes longer is asked too widely
-
-Handle = Callable[[Asking], Awaitable[Response[bytes]]]
-
-_ALSO: Final = {"GET": ["GET", "HEAD"], "POST": ["POST"]}  # the server drops the body of an answer to HEAD
+Handle = Callable[[Asking], Awaitable[Response[Any]]]
 
 
-def _handler(methods: list[str], path: str, handle: Handle) -> HTTPRouteHandler:
-    async def answer(request: Asking) -> Response[bytes]:
-        return await handle(request)
+@cache
+def _documents() -> tuple[bytes, bytes]:
+    """Return the OpenAPI document as JSON and its page; they are the same for all doors."""
+    document = openapi.document(VERSION)
+    return msgspec.json.encode(document), page.page(document)
+
+
+def _handler(path: str, methods: Mapping[str, Handle], octets_max: int) -> HTTPRouteHandler:
+    """Return one handler for all methods of a path: each one more costs every start a millisecond."""
+
+    async def answer(request: Asking) -> Response[Any]:
+        return await methods[request.method](request)
 
     typed = re.sub(r"\{(\w+)\}", r"{\1:str}", path)
-    return HTTPRouteHandler(typed, http_method=cast("Any", methods))(answer)
+    # The status is the answer's own; said here only because the router has a default of none for DELETE.
+    return HTTPRouteHandler(
+        typed, http_method=cast("Any", list(methods)), request_max_body_size=octets_max, status_code=200
+    )(answer)
 
 
 def _serve(door: Door, route: Route) -> Handle:
-    async def handle(request: Asking) -> Response[bytes]:
-        asked = await _asked(door, request)
+    async def handle(request: Asking) -> Response[Any]:
+        asked = _without_body(door, request) if route.file else await _asked(door, request)
         try:
-            if route.answers is not None:
-                return _response(await _by_callback(door, route, asked))
-            assert route.tells is not None
-            key = await door.caller(asked)
-            async with asyncio.timeout(TELL_WAIT_S):
-                told = await route.tells(door, key, asked, request.path_params)
-            return _response(answered(asked, told, route.status))
+            chunks = request.stream() if route.file else None
+            told = await answering.answer(door, route, asked, request.path_params, chunks)
+            return _download(told, asked) if isinstance(told, File) else _response(told)
         except Refusal as refusal:
             return _response(door.refuse(asked, refusal))
+        except HTTPException:
+            raise
         except Exception as error:  # noqa: BLE001 - the top of a request: it is logged and answered
             return _response(door.broken(asked, error))
 
     return handle
 
 
-async def _by_callback(door: Door, route: Route, asked: Asked) -> Answer:
-    assert route.answers is not None
-    heard: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def then(answer: Answer) -> None:
-        if not heard.done():
-            heard.set_result(answer)
-
-    route.answers(door, asked, then)
-    async with asyncio.timeout(ADMIT_WAIT_S + door.settings.accept_wait_s):
-        return await heard
+def _download(file: File, asked: Asked) -> Response[Any]:
+    """Send a file that no browser opens by itself, whatever is in it."""
+    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS} | {
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-request-id": asked.request_id,
+    }
+    return Stream(file.chunks, media_type=file.content_type, headers=headers)
 
 
 async def _asked(door: Door, request: Asking) -> Asked:
@@ -181,17 +199,23 @@ def _without_body(door: Door, request: Asking, body: bytes = b"") -> Asked:
         fields.get(b"x-forwarded-for", b""),
         fields.get(b"idempotency-key"),
         fields.get(b"accept-language", b""),
+        fields.get(b"cookie", b""),
+        fields.get(b"hongyan-console", b""),
+        fields.get(b"content-type", b""),
     )
 
 
 def _response(answer: Answer) -> Response[bytes]:
     headers = {name.decode(): value.decode() for name, value in (*SECURITY_HEADERS, *extra_headers(answer))}
-    return Response(
+    response = Response(
         answer.body,
         status_code=answer.status,
         media_type="application/json",
         headers=headers | {"x-request-id": answer.request_id},
     )
+    for cookie in answer.cookies:  # one at most: the headers of a Response know each name once
+        response.headers["set-cookie"] = cookie
+    return response
 
 
 def _push(upstream: Upstream) -> Handle:

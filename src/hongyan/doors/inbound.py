@@ -9,11 +9,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
 from hongyan.doors.question import read_query
+from hongyan.doors.search import shown
 from hongyan.way import lookup
-from hongyan.way.snapshot import Key
 
 
 class AskedInbound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,8 +24,9 @@ class AskedInbound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
-async def listed(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> lookup.Letters:
+async def listed(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, str]) -> lookup.Letters:
     """List what was texted to the tenant, the newest first."""
     wanted = read_query(asked.query, AskedInbound)
     async with door.database.transaction() as tx:
-        return await lookup.inbound(tx, door.vault, key.tenant.id, wanted.cursor, wanted.limit)
+        told = await lookup.inbound(tx, door.vault, caller.tenant, wanted.cursor, wanted.limit)
+    return lookup.Letters([shown(caller, letter) for letter in told.items], told.next_cursor)

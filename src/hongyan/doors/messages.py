@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from hongyan.control.permissions import Permission
 from hongyan.doors import exchange
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked, Then
@@ -62,6 +63,14 @@ class AskedMessage(Draft, frozen=True, forbid_unknown_fields=True):
     extension: Annotated[
         str, Meta(max_length=12, pattern="^[0-9]*$", description="Digits after our number")
     ] = ""
+    language: Annotated[
+        str,
+        Meta(
+            max_length=35,
+            pattern="^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$",
+            description="BCP 47 tag; of the template's texts the best match is sent (RFC 4647 lookup)",
+        ),
+    ] = ""
 
 
 class AskedBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,10 +89,13 @@ class _RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Promised(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An accepted message: stored durably, charged, and about to be tried. Prices are millionths."""
+    """An accepted message: stored durably, charged, and about to be tried, or held until a person has decided.
+
+    Prices are millionths.
+    """
 
     id: uuid.UUID
-    status: Literal["accepted"]
+    status: Literal["accepted", "held"]
     parts: int
     price_micro: int
     currency: str
@@ -98,7 +110,7 @@ class BatchLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     code: str
     message: str
     id: uuid.UUID | None = None
-    status: Literal["accepted"] | None = None
+    status: Literal["accepted", "held"] | None = None
     parts: int = 0
     price_micro: int | None = None
     currency: str = ""
@@ -114,6 +126,47 @@ class BatchPromised(msgspec.Struct, frozen=True):
     accepted: int
     refused: int
     items: list[BatchLine]
+
+
+# What may be wrong with one message: the answer of a single one, a line of a batch.
+MESSAGE: Final = (
+    Code.ACCOUNT_BALANCE_INSUFFICIENT,
+    Code.ACCOUNT_NOT_QUALIFIED,
+    Code.NUMBER_INVALID,
+    Code.NUMBER_REGION_NOT_ALLOWED,
+    Code.NUMBER_BLOCKED,
+    Code.NUMBER_OPTED_OUT,
+    Code.NUMBER_TYPE_MISMATCH,
+    Code.NUMBER_TEST_ONLY,
+    Code.SIGN_NOT_FOUND,
+    Code.SIGN_NOT_APPROVED,
+    Code.SIGN_SCENE_MISMATCH,
+    Code.SIGN_NOT_REGISTERED,
+    Code.TEMPLATE_NOT_FOUND,
+    Code.TEMPLATE_NOT_APPROVED,
+    Code.TEMPLATE_MISSING_VARIABLE,
+    Code.TEMPLATE_VARIABLE_INVALID,
+    Code.TEMPLATE_VARIABLE_TOO_LONG,
+    Code.TEMPLATE_VARIABLE_URL,
+    Code.CONTENT_FORBIDDEN,
+    Code.CONTENT_TOO_LONG,
+    Code.CONTENT_MISSING_UNSUBSCRIBE,
+    Code.CONTENT_SEND_WINDOW,
+    Code.LIMIT_MINUTE,
+    Code.LIMIT_HOUR,
+    Code.LIMIT_DAY,
+    Code.LIMIT_SAME_CONTENT,
+    Code.ROUTE_NONE,
+)
+
+
+MESSAGE_EXAMPLE: Final = {
+    "to": "+8613800138000",
+    "signature": "鸿雁",
+    "template": "order",
+    "params": {"order": "20250001", "day": "明天"},
+    "reference": "order-20250001",
+}
 
 
 # ─── the hot routes ───────────────────────────────────────────────────────────────────────────────────────
@@ -140,6 +193,8 @@ def _admitted(
     try:
         if isinstance(outcome, Refusal):
             then(door.refuse(asked, outcome))
+        elif Permission.MESSAGES_SEND not in outcome.scopes:
+            then(door.refuse(asked, Refusal(Code.AUTH_PERMISSION_DENIED, needs=Permission.MESSAGES_SEND)))
         else:
             offer(door, asked, then, outcome)
     except Refusal as refusal:
@@ -160,17 +215,21 @@ def _one_done(
     outcome = outcomes[0]
     if isinstance(outcome, Refusal):
         then(door.refuse(asked, outcome))
-        return
-    promised = Promised(
+    else:
+        then(exchange.answered(asked, promised(key, draft, outcome), 202))
+
+
+def promised(key: Key, draft: Draft, outcome: Accepted) -> Promised:
+    """Say what was promised, as the answer to one message has it."""
+    return Promised(
         outcome.id,
-        "accepted",
+        "held" if outcome.held else "accepted",
         outcome.parts,
         outcome.price_micro,
         key.tenant.currency,
         draft.reference,
         outcome.send_at,
     )
-    then(exchange.answered(asked, promised, 202))
 
 
 def _batch(door: Door, asked: Asked, then: Then, key: Key) -> None:
@@ -232,7 +291,7 @@ def _accepted_line(index: int, outcome: Accepted, reference: str, key: Key, aske
         code="OK",
         message=exchange.message_of(Code.OK, asked.accept_language),
         id=outcome.id,
-        status="accepted",
+        status="held" if outcome.held else "accepted",
         parts=outcome.parts,
         price_micro=outcome.price_micro,
         currency=key.tenant.currency,

@@ -5,14 +5,17 @@ Entry point: document(). Every refusal of every route is listed under its HTTP s
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
 import msgspec
 
 from hongyan.doors.auth import SCHEME
+from hongyan.doors.callers import COOKIE, TENANT
 from hongyan.doors.exchange import RefusalBody
-from hongyan.doors.routes import EVERYWHERE, ROUTES, Route
+from hongyan.doors.route import EVERYWHERE, MANAGED, PEOPLE, File, Reach, Route
+from hongyan.doors.routes import ROUTES
 from hongyan.vocab.errors import Code
 from hongyan.way import notice, owing
 
@@ -35,7 +38,7 @@ def document(version: str) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"basic": []}, {"hmac": []}],
+        "security": [{"basic": []}, {"hmac": []}, {"bearer": []}, {"cookie": []}],
         "paths": paths,
         "webhooks": {"events": {"post": _webhook()}},
         "components": {
@@ -50,6 +53,17 @@ def document(version: str) -> Json:
                     "type": "http",
                     "scheme": SCHEME,
                     "description": "with a MAC over the request (docs/api/authentication.md)",
+                },
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "with a token of a person's, `hyt_…` (docs/api/people.md)",
+                },
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "of a sign-in; what changes something also says the header `Hongyan-Console: 1`",
                 },
             },
         },
@@ -66,7 +80,7 @@ def _webhook() -> Json:
         "Hongyan-Webhook-Id": "Which webhook this is",
         "Hongyan-Delivery-Id": "New with every POST",
     }
-    events = {"type": "array", "minItems": 1, "maxItems": 100, "items": _EVENT}
+    events = {"type": "array", "minItems": 1, "maxItems": 100, "items": _event()}
     body = {"type": "object", "required": ["events"], "properties": {"events": events}}
     return {
         "operationId": "events",
@@ -92,7 +106,17 @@ def _webhook() -> Json:
 
 def codes_of(route: Route) -> Sequence[Code]:
     """Return every code a route may refuse with, by HTTP status and number."""
-    return sorted({*EVERYWHERE, *route.codes}, key=lambda code: (code.value.http_status, code.value.number))
+    common: Iterable[Code] = EVERYWHERE
+    if route.reach is Reach.ANYONE:
+        common = (Code.SYSTEM_ERROR, Code.SYSTEM_BUSY)
+    elif route.reach is not Reach.APP:
+        common = (*EVERYWHERE, *PEOPLE)
+    managed = () if route.manages is None else MANAGED
+    files = (Code.REQUEST_UNSUPPORTED_FILE, Code.REQUEST_TOO_LARGE) if route.file else ()
+    return sorted(
+        {*common, *managed, *files, *route.codes},
+        key=lambda code: (code.value.http_status, code.value.number),
+    )
 
 
 def _operation(route: Route) -> Json:
@@ -103,9 +127,21 @@ def _operation(route: Route) -> Json:
         "parameters": list(_parameters(route)),
         "responses": {str(route.status): _success(route)} | _refusals(codes_of(route)),
     }
+    if route.reach is Reach.ANYONE:
+        operation["security"] = []
+    elif route.reach is Reach.APP:
+        operation["security"] = [{"basic": []}, {"hmac": []}]
+    elif route.reach in {Reach.SELF, Reach.PLATFORM}:
+        operation["security"] = [{"bearer": []}, {"cookie": []}]
+    operation["x-reach"] = route.reach
+    if route.permission is not None:
+        operation["x-permission"] = route.permission
     if route.body is not None:
         content = {"schema": _named(route.body), "example": route.example}
         operation["requestBody"] = {"required": True, "content": {_JSON: content}}
+    if route.file:
+        kinds = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in route.file_kinds}
+        operation["requestBody"] = {"required": True, "content": kinds}
     if route.line_codes:
         operation["description"] = "A line of the answer may be refused with: " + ", ".join(
             f"`{code.value.name}`" for code in route.line_codes
@@ -115,13 +151,24 @@ def _operation(route: Route) -> Json:
 
 def _parameters(route: Route) -> Iterable[Json]:
     for name in re.findall(r"\{(\w+)\}", route.path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+        yield {"name": name, "in": "path", "required": True, "schema": _IDS[route.ids]}
+    if route.reach in {Reach.TENANT, Reach.ANY}:
+        yield {
+            "name": TENANT,
+            "in": "query",
+            "required": False,
+            "description": "For people of the platform alone: whose this is about."
+            + ("" if route.reach is Reach.TENANT else " Left out: everybody's."),
+            "schema": {"type": "integer", "minimum": 1},
+        }
     if route.query is not None:
         _, components = msgspec.json.schema_components([route.query], ref_template=TEMPLATE)
-        for name, schema in components[route.query.__name__]["properties"].items():
+        asked = components[route.query.__name__]
+        for name, schema in asked["properties"].items():
             bare = _without_null(schema)
             listed = {"style": "form", "explode": False} if bare.get("type") == "array" else {}
-            yield {"name": name, "in": "query", "required": False, "schema": bare, **listed}
+            needed = name in asked.get("required", ())
+            yield {"name": name, "in": "query", "required": needed, "schema": bare, **listed}
     if route.idempotent:
         yield {
             "name": "Idempotency-Key",
@@ -147,7 +194,20 @@ def _without_null(schema: Json) -> Json:
     )
 
 
+_IDS: Final[Mapping[str, Json]] = {
+    "uuid": {"type": "string", "format": "uuid"},
+    "integer": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+    "text": {"type": "string", "minLength": 1, "maxLength": 128},
+}
+
+
 def _success(route: Route) -> Json:
+    if route.gives is File:
+        return {
+            "description": route.summary,
+            "headers": {"X-Request-Id": {"schema": {"type": "string"}}},
+            "content": {"*/*": {}},  # octets have no schema in OpenAPI 3.1
+        }
     envelope = {
         "type": "object",
         "required": ["code", "message", "request_id", "data"],
@@ -191,31 +251,44 @@ def _refusals(codes: Sequence[Code]) -> dict[str, Json]:
     return responses
 
 
-def _named(kind: type[msgspec.Struct]) -> Json:
-    return {"$ref": TEMPLATE.format(name=kind.__name__)}
+def _named(kind: Any) -> Json:
+    if kind is owing.Pulled:
+        return {"$ref": TEMPLATE.format(name=kind.__name__)}
+    return _shapes()[0][kind]
 
 
 def _schemas() -> Mapping[str, Json]:
-    kinds: dict[type[msgspec.Struct], None] = {RefusalBody: None}
-    for route in ROUTES:
-        kinds |= {kind: None for kind in (route.body, route.gives, route.query) if kind is not None}
-    # msgspec decodes no untagged union of two Structs, so it describes none either: this one is written out.
-    del kinds[owing.Pulled]
-    _, components = msgspec.json.schema_components([*kinds, *_EVENTS], ref_template=TEMPLATE)
+    components = dict(_shapes()[1])
     components[owing.Pulled.__name__] = {
         "type": "object",
         "description": owing.Pulled.__doc__,
         "required": ["cursor", "events"],
         "properties": {
             "cursor": {"type": "string"},
-            "events": {"type": "array", "items": _EVENT},
+            "events": {"type": "array", "items": _event()},
         },
     }
     for route in ROUTES:
         if route.query is not None:
-            components.pop(route.query.__name__)  # shown as parameters
+            components.pop(route.query.__name__, None)  # shown as parameters
     return components
 
 
+@cache
+def _shapes() -> tuple[Mapping[Any, Json], Mapping[str, Json]]:
+    """Describe every shape that routes name, once: what refers to each, and what each is called."""
+    kinds: dict[Any, None] = {RefusalBody: None}
+    for route in ROUTES:
+        kinds |= {kind: None for kind in (route.body, route.gives, route.query) if kind not in (None, File)}
+    # msgspec decodes no untagged union of two Structs, so it describes none either: this one is written out.
+    del kinds[owing.Pulled]
+    every = [*kinds, *_EVENTS]
+    references, components = msgspec.json.schema_components(every, ref_template=TEMPLATE)
+    return dict(zip(every, references, strict=True)), components
+
+
 _EVENTS: Final = (notice.StatusEvent, notice.InboundEvent)
-_EVENT: Final[Json] = {"anyOf": [_named(event) for event in _EVENTS]}
+
+
+def _event() -> Json:
+    return {"anyOf": [_named(event) for event in _EVENTS]}

@@ -71,22 +71,19 @@ def page(document: Json) -> bytes:
 
 def _credentials(schemes: Json) -> str:
     ways = (
-        f"<code>{escape(each['scheme'])}</code> {_ticked(each['description'])}" for each in schemes.values()
+        f"<li><code>{escape(each.get('scheme') or each['name'])}</code> {_ticked(each['description'])}</li>"
+        for each in schemes.values()
     )
-    return f"<p>Every request names its app key, in one of two ways: {'; or '.join(ways)}.</p>"
+    return f"<p>A request says who asks in one of these ways:</p><ul>{''.join(ways)}</ul>"
 
 
 def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
     pieces = [f'<h2 id="{operation["operationId"]}"><code>{method} {escape(path)}</code></h2>']
     pieces.append(f"<p>{_ticked(operation['summary'])}</p>")
+    pieces.append(_who(operation))
     if operation["parameters"]:
         pieces.append("<h3>Parameters</h3>" + _table(map(_parameter, operation["parameters"])))
-    if "requestBody" in operation:
-        content = operation["requestBody"]["content"]["application/json"]
-        pieces.append(
-            f"<h3>Body: {_kind(content['schema'])}</h3>{_fields(_found(content['schema'], schemas))}"
-        )
-        pieces.append(_example(method, path, content["example"]))
+    pieces += _body(method, path, operation, schemas)
     statuses = operation["responses"].items()
     pieces += (_answer(status, response) for status, response in statuses if status < "3")
     refusals = [(f"<b>{status}</b>", _refusals(response)) for status, response in statuses if status >= "4"]
@@ -96,6 +93,34 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
             f"<details><summary>Refusals of a line</summary><p>{_ticked(operation['description'])}</p></details>"
         )
     return "".join(pieces)
+
+
+_REACHES: Final = {
+    "anyone": "Asks for no credentials.",
+    "self": "For people who are signed in, about themselves.",
+    "app": "For app keys.",
+    "tenant": "For app keys and people, about their tenant; people of the platform say whose.",
+    "any": "For app keys and people, about their tenant; people of the platform see every tenant.",
+    "platform": "For people of the platform.",
+}
+
+
+def _who(operation: Json) -> str:
+    needs = operation.get("x-permission")
+    words = f" Needs <code>{escape(needs)}</code>." if needs else ""
+    return f"<p><small>{_REACHES[operation['x-reach']]}{words}</small></p>"
+
+
+def _body(method: str, path: str, operation: Json, schemas: Json) -> Iterable[str]:
+    content = operation.get("requestBody", {}).get("content", {})
+    body = content.get("application/json", {})
+    if "example" in body:  # else it is a file, though of JSON
+        yield f"<h3>Body: {_kind(body['schema'])}</h3>"
+        if "$ref" in body["schema"]:
+            yield _fields(_found(body["schema"], schemas))
+        yield _example(method, path, body["example"])
+    elif content:
+        yield f"<h3>Body: a file, {' or '.join(f'<code>{escape(kind)}</code>' for kind in content)}</h3>"
 
 
 def _parameter(parameter: Json) -> tuple[str, str]:
@@ -112,6 +137,8 @@ def _example(method: str, path: str, body: object) -> str:
 
 
 def _answer(status: str, response: Json) -> str:
+    if "application/json" not in response["content"]:
+        return f"<h3>{status}: a file</h3>"
     envelope = response["content"]["application/json"]["schema"]["properties"]
     return f"<h3>{status}: <code>data</code> is {_kind(envelope['data'])}</h3>"
 
@@ -154,7 +181,9 @@ def _kind(schema: Json) -> str:
     if "const" in schema:
         return f"<code>{escape(str(schema['const']))}</code>"
     words = str(schema.get("format") or schema.get("type", "anything"))
-    if words == "array":
+    if words == "array" and "prefixItems" in schema:
+        words = f"[{', '.join(map(_kind, schema['prefixItems']))}]"
+    elif words == "array":
         words = f"list of {_kind(schema.get('items', {}))}"
     elif words == "object" and isinstance(schema.get("additionalProperties"), Mapping):
         words = f"object of {_kind(schema['additionalProperties'])}"

@@ -46,10 +46,14 @@ def _mistake(error: str) -> Refusal:
     unknown = _UNKNOWN.fullmatch(refusal.detail["reason"])
     if unknown is not None:
         return Refusal(refusal.code, parameter=unknown[1], reason="there is no such parameter")
+    missing = _MISSING.fullmatch(refusal.detail["reason"])
+    if missing is not None:
+        return Refusal(refusal.code, parameter=missing[1], reason="it is needed")
     return Refusal(refusal.code, parameter=_INNER.split(path)[1], **refusal.detail)
 
 
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _INNER: Final = re.compile(r"[.\[]")
 
 

@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from hongyan.doors import exchange
+from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
 from hongyan.doors.question import read_query
 from hongyan.way import owing
-from hongyan.way.snapshot import Key
 
 LEASE_S: Final = 60  # pulled and not acknowledged within this: given out again
 
@@ -41,18 +41,18 @@ class Acknowledged(msgspec.Struct, frozen=True):
     acknowledged: int
 
 
-async def pull(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> owing.Pulled:
+async def pull(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, str]) -> owing.Pulled:
     """Give out the oldest events owed to the app."""
     question = read_query(asked.query, AskedReports)
     async with door.database.transaction() as tx:
-        return await owing.pull(tx, door.vault, key.app_id, question.limit, question.lease_s)
+        return await owing.pull(tx, door.vault, caller.app_key.app_id, question.limit, question.lease_s)
 
 
-async def acknowledge(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> Acknowledged:
+async def acknowledge(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, str]) -> Acknowledged:
     """Forget what was given out under a cursor."""
     wanted: AskedAcknowledge = exchange.read(asked.body, _ACKNOWLEDGE)
     async with door.database.transaction() as tx:
-        return Acknowledged(await owing.acknowledge(tx, key.app_id, wanted.cursor))
+        return Acknowledged(await owing.acknowledge(tx, caller.app_key.app_id, wanted.cursor))
 
 
 _ACKNOWLEDGE: Final = msgspec.json.Decoder(AskedAcknowledge)

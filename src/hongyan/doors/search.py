@@ -1,26 +1,28 @@
 """Look messages up: one with its whole story, many by what is known of them; take one back.
 
-Entry points: find(), search(), cancel(). The reading is way/lookup.py's, the taking back way/cancel.py's.
+Entry points: find(), search(), cancel(), shown(). The reading is way/lookup.py's, the taking back way/cancel.py's.
 """
 
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
 from hongyan.doors.question import read_query, said_as
+from hongyan.observe import masked_number
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, Status
 from hongyan.way import lookup
 from hongyan.way.cancel import take_back
-from hongyan.way.snapshot import Key
 
+Row = TypeVar("Row", lookup.Brief, lookup.Story, lookup.Letter)
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -44,17 +46,17 @@ class Cancelled(msgspec.Struct, frozen=True):
     status: Literal["cancelled"]
 
 
-async def find(door: Door, key: Key, _asked: Asked, path: Mapping[str, str]) -> lookup.Story:
+async def find(door: Door, caller: Caller, _asked: Asked, path: Mapping[str, str]) -> lookup.Story:
     """Tell all that is known of one message."""
     message_id = _message_id(path)
     async with door.database.transaction() as tx:
-        story = await lookup.one(tx, door.snapshots.current, door.vault, key.tenant.id, message_id)
+        story = await lookup.one(tx, door.snapshots.current, door.vault, caller.tenant, message_id)
     if story is None:
         raise Refusal(Code.REQUEST_NOT_FOUND)
-    return story
+    return shown(caller, story)
 
 
-async def search(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> lookup.Page:
+async def search(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, str]) -> lookup.Page:
     """List messages, the newest first."""
     wanted = read_query(asked.query, AskedSearch)
     question = lookup.Question(
@@ -69,13 +71,21 @@ async def search(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -
     )
     with said_as({"created_from": "from", "created_to": "to"}):
         async with door.database.transaction() as tx:
-            return await lookup.search(tx, door.snapshots.current, door.vault, key.tenant.id, question)
+            page = await lookup.search(tx, door.snapshots.current, door.vault, caller.tenant, question)
+    return lookup.Page([shown(caller, brief) for brief in page.items], page.next_cursor)
 
 
-async def cancel(door: Door, key: Key, _asked: Asked, path: Mapping[str, str]) -> Cancelled:
+def shown(caller: Caller, row: Row) -> Row:
+    """Return what a caller sees: programs a number whole, people masked. To see it whole they ask, which leaves a trace."""
+    if caller.key is not None or row.number is None:
+        return row
+    return msgspec.structs.replace(row, number=masked_number(row.number))
+
+
+async def cancel(door: Door, caller: Caller, _asked: Asked, path: Mapping[str, str]) -> Cancelled:
     """Take a message back that has not left."""
     message_id = _message_id(path)
-    await take_back(door.database, key.tenant.id, message_id)
+    await take_back(door.database, caller.tenant, message_id)
     return Cancelled(message_id, "cancelled")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
 from hongyan.doors.question import read_query, said_as
@@ -17,7 +18,6 @@ from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Purpose, Status
 from hongyan.way import charge, measure
 from hongyan.way.measure import By, Group
-from hongyan.way.snapshot import Key
 
 Moment = Annotated[datetime, Meta(tz=True)]
 Word = Annotated[str, Meta(max_length=64)]
@@ -48,8 +48,8 @@ class Balance(msgspec.Struct, frozen=True):
     currency: str
 
 
-async def count(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) -> measure.Table:
-    """Count the tenant's messages."""
+async def count(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, str]) -> measure.Table:
+    """Count the tenant's messages; for people of the platform everybody's, with what they cost."""
     wanted = read_query(asked.query, AskedStatistics)
     question = measure.Question(
         by=wanted.by,
@@ -68,7 +68,7 @@ async def count(door: Door, key: Key, asked: Asked, _path: Mapping[str, str]) ->
     )
     with said_as(_NAMES):
         async with door.database.transaction() as tx:
-            return await measure.statistics(tx, door.snapshots.current, key.tenant.id, question)
+            return await measure.statistics(tx, door.snapshots.current, caller.tenant_id, question)
 
 
 _NAMES: Final = {
@@ -82,7 +82,10 @@ _NAMES: Final = {
 }
 
 
-async def balance(door: Door, key: Key, _asked: Asked, _path: Mapping[str, str]) -> Balance:
+async def balance(door: Door, caller: Caller, _asked: Asked, _path: Mapping[str, str]) -> Balance:
     """Return what the tenant has left."""
     async with door.database.transaction() as tx:
-        return Balance(await charge.balance_micro(tx, key.tenant.id), key.tenant.currency)
+        return Balance(
+            await charge.balance_micro(tx, caller.tenant),
+            door.snapshots.current.tenants[caller.tenant].currency,
+        )

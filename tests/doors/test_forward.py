@@ -1,0 +1,122 @@
+"""A door passes on what people ask and what the management API is asked, and goes on when nobody manages."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import make
+from doors.counter import Served, ask, basic, served
+from doors.management.desk import _signed_in, _user
+from hongyan.control.permissions import Role
+from hongyan.doors import forward
+from hongyan.doors.callers import COOKIE
+from hongyan.doors.forward import socket_of
+from hongyan.settings import Settings
+from make import World
+
+
+@contextlib.contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The socket of the process that manages."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(str(socket_of(settings)))
+        sock.listen()
+        sock.setblocking(False)
+        yield sock
+
+
+@contextlib.asynccontextmanager
+async def door_of(world: World, settings: Settings) -> AsyncIterator[Served]:
+    async with served(world, settings=settings, manages=False) as door:
+        yield door
+
+
+async def person(world: World, role: Role) -> dict[str, str]:
+    async with world.database.transaction() as tx:
+        token = await _signed_in(tx, await _user(tx, f"{role}@example.com", role, world.tenant_id))
+    return {"Cookie": f"{COOKIE}={token}", "Hongyan-Console": "1"}
+
+
+async def test_a_door_passes_on_what_is_for_the_managing_process(database: str, tmp_path: Path) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        with listening(settings) as sock:
+            async with served(world, settings=settings, sock=sock), door_of(world, settings) as door:
+                price = {"part_micro": 30_000, "country": "CN"}
+                put = await ask(door.port, "PUT", "/v1/prices", price, finance)
+                assert (put.status, put.json["data"]["part_micro"]) == (200, 30_000)
+                listed = await ask(door.port, "GET", "/v1/prices", headers=finance)
+                assert 30_000 in [row["part_micro"] for row in listed.json["data"]["items"]]
+                refused = await ask(door.port, "PUT", "/v1/prices", {"part_micro": -1}, finance)
+                assert (refused.status, refused.code) == (400, "Request.InvalidParameter")
+                assert (await ask(door.port, "GET", "/v1/prices")).headers["www-authenticate"]
+                gone = await ask(door.port, "DELETE", "/v1/prices?country=CN", headers=finance)
+                assert gone.json["data"]["part_micro"] == 30_000
+
+
+async def test_who_asked_is_known_behind_the_door(database: str, tmp_path: Path) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        lie = {"X-Forwarded-For": "192.0.2.1"}
+        with listening(settings) as sock:
+            async with served(world, settings=settings, sock=sock), door_of(world, settings) as door:
+                await ask(door.port, "PUT", "/v1/prices", {"part_micro": 1}, finance | lie)
+        (row,) = await world.database.fetch("SELECT address, actor FROM audit")
+        assert row["address"] == "127.0.0.1"
+        assert "finance@example.com" in row["actor"]
+
+
+async def test_messages_go_on_while_nobody_manages(database: str, tmp_path: Path) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        viewer = await person(world, Role.VIEWER)
+        async with world.database.transaction() as tx:
+            key = await make.app_key(tx, world.vault, app_id=world.app_id)
+        async with door_of(world, settings) as door:
+            managed = await ask(door.port, "GET", "/v1/prices", headers=viewer)
+            assert (managed.status, managed.code) == (503, "System.Busy")
+            assert managed.headers["retry-after"]
+            assert (await ask(door.port, "GET", "/v1/messages", headers=viewer)).status == 503
+            program = {"Authorization": basic(key)}
+            assert (await ask(door.port, "GET", "/v1/messages", headers=program)).status == 200
+            sent = {"to": "+8613800138000", "text": "hello", "purpose": "transactional", "signature": "none"}
+            assert (await ask(door.port, "POST", "/v1/messages", sent, program)).code == "Sign.NotFound"
+            assert (await ask(door.port, "GET", "/v1/nothing", headers=viewer)).status == 404
+
+
+async def test_a_body_of_many_chunks_is_passed_on_whole(database: str, tmp_path: Path) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        lines = "day,parts\n" + "".join(f"2026-01-{day:02},{day}\n" for day in range(1, 31)) + "\n" * 300_000
+        with listening(settings) as sock:
+            async with served(world, settings=settings, sock=sock), door_of(world, settings) as door:
+                path = f"/v1/channels/{world.channel_id}/bills?name=January"
+                read = await ask(
+                    door.port, "POST", path, lines.encode(), finance | {"Content-Type": "text/csv"}
+                )
+                assert (read.status, len(read.json["data"]["lines"])) == (201, 30)
+
+
+async def test_a_list_of_20_megabytes_passes_a_door(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "READ_WAIT_S", 0.1)  # a file takes longer to read than any question
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        marketer = await person(world, Role.MARKETER)
+        columns = ["number", *(f"column {n}" for n in range(1, 40))]
+        row = ["13800138000", *["x" * 500] * 39]
+        lines = "\n".join(",".join(cells) for cells in (columns, *[row] * 1_100)).encode()
+        assert len(lines) > 20_000_000
+        kind = {"Content-Type": "text/csv"}
+        with listening(settings) as sock:
+            async with served(world, settings=settings, sock=sock), door_of(world, settings) as door:
+                made = await ask(door.port, "POST", "/v1/lists?name=big", lines, marketer | kind)
+                assert (made.status, made.json["data"]["row_count"]) == (201, 1_100)
