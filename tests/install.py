@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from aiohttp import web
 import database as databases
 import plane
 from hongyan import clock, db, run, settings, vault
-from hongyan.control import keys, prices, routes, tenants, upstreams, webhooks, wording
+from hongyan.control import keys, prices, routes, signatures, templates, tenants, upstreams, webhooks
 from hongyan.simulator import Behaviour, Simulator
 from hongyan.simulator.behaviour import Span
 from hongyan.vocab.message import Purpose, TenantId
@@ -65,6 +65,8 @@ class Sink:
 
     async def hear(self, request: web.Request) -> web.Response:
         for event in (await request.json())["events"]:
+            if "message_id" not in event:
+                continue  # of a review or a complaint
             self.told.setdefault(event["message_id"], []).append(event["status"])
         return web.Response(text="OK")
 
@@ -92,6 +94,7 @@ class Answer:
 
     status: int
     body: Mapping[str, Any]
+    retry_after: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -105,6 +108,11 @@ class Answer:
     def code(self) -> str:
         return str(self.body.get("code", ""))
 
+    @property
+    def content(self) -> Any:
+        """What was asked for."""
+        return self.body["data"]
+
 
 @dataclass
 class Caller:
@@ -114,6 +122,7 @@ class Caller:
     base: str
     template: str = NOTICE
     promised: dict[str, str] = field(default_factory=dict)  # number → message id
+    refused: Counter[int] = field(default_factory=Counter)  # statuses of what had to be sent again
 
     async def send(self, number: str, *, idempotency_key: str | None = None) -> Answer:
         """Send one message, once. The connection may break: see Answer."""
@@ -137,9 +146,10 @@ class Caller:
                     self.promised[number] = answer.message_id
                     return answer
                 assert answer.status in (0, 429, 500, 502, 503), answer
+                self.refused[answer.status] += 1
                 await asyncio.sleep(POLL_S)
 
-    async def insist_on(self, numbers: Sequence[str]) -> None:
+    async def insist_on(self, numbers: Iterable[str]) -> None:
         """Insist on many, CALLERS at a time."""
         waiting = iter(numbers)
 
@@ -160,6 +170,50 @@ class Caller:
     async def status(self, message_id: str) -> str:
         async with self.session.get(f"{self.base}/v1/messages/{message_id}") as answer:
             return str((await answer.json())["data"]["status"])
+
+
+@dataclass
+class Console:
+    """A person who is signed in: asks the management API with the cookie, each time over a connection of its own."""
+
+    session: aiohttp.ClientSession
+    base: str
+
+    async def ask(
+        self, method: str, path: str, body: object = None, *, octets: bytes | None = None
+    ) -> Answer:
+        """Ask once. `octets`: a CSV file in place of a body. Status 0: nothing was answered."""
+        headers = {"Hongyan-Console": "1"} | ({"Content-Type": "text/csv"} if octets else {})
+        given: dict[str, Any] = {"data": octets} if octets else {"json": body}
+        try:
+            async with self.session.request(method, self.base + path, headers=headers, **given) as answer:
+                return Answer(answer.status, await answer.json(), answer.headers.get("Retry-After", ""))
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return Answer(0, {})
+
+    async def told(self, method: str, path: str, body: object = None, *, octets: bytes | None = None) -> Any:
+        """Ask what must be granted; returns the content."""
+        answer = await self.ask(method, path, body, octets=octets)
+        assert answer.accepted, (path, answer)
+        return answer.content
+
+
+@asynccontextmanager
+async def signed_in(install: "Install", email: str, password: str) -> AsyncIterator[Console]:
+    """Sign in through a door."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    jar = aiohttp.CookieJar(unsafe=True)  # of an address, which has no name
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=timeout) as session:
+        console = Console(session, install.base)
+
+        async def let_in() -> bool:
+            answer = await console.ask("POST", "/v1/sign-in", {"email": email, "password": password})
+            assert answer.status in (0, 200, 503), answer
+            return answer.accepted
+
+        await until(let_in, "nobody manages")
+        yield console
 
 
 def numbers(count: int, first: int = 0) -> list[str]:
@@ -231,16 +285,16 @@ class Install:
         self._started.append(process)
         return process
 
-    async def command(self, *arguments: str) -> str:
-        """Run one `hongyan …` to its end; returns what it printed. It must succeed."""
+    async def command(self, *arguments: str, said: str = "") -> str:
+        """Run one `hongyan …` to its end, saying something to it; returns what it printed. It must succeed."""
         process = await asyncio.create_subprocess_exec(
-            *PROGRAM, *arguments, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
+            *PROGRAM, *arguments, env=self.environment, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         async with asyncio.timeout(WAIT_S):
-            said, _ = await process.communicate()
-        assert process.returncode == 0, said.decode()
-        return said.decode()
+            printed, _ = await process.communicate(said.encode())
+        assert process.returncode == 0, printed.decode()
+        return printed.decode()
 
     async def start(self, *arguments: str) -> None:
         """Start the supervisor and wait until its door answers."""
@@ -278,7 +332,7 @@ class Install:
         return self._supervisor
 
     def processes(self) -> Mapping[str, list[int]]:
-        """The supervisor's living children by what they are: door, gateway, clerk, postgres, simulate."""
+        """The supervisor's living children by what they are: door, gateway, clerk, control, postgres, simulate."""
         found: dict[str, list[int]] = {}
         for pid in children(self.supervisor.pid):
             words = words_of(pid)
@@ -481,11 +535,11 @@ async def lay(
         await charge.top_up(tx, tenant_id, balance_micro)
         app_id = await tenants.create_app(tx, tenant_id, "test")
         key = await keys.create(tx, vault_, app_id, allow_basic=True)
-        signature_id = await wording.propose_signature(tx, tenant_id, SIGNATURE)
-        await wording.move_signature(tx, signature_id, wording.State.APPROVED)
+        signature_id = await signatures.propose(tx, tenant_id, SIGNATURE)
+        await signatures.move(tx, signature_id, signatures.SignatureState.APPROVED)
         for code, (body, purpose) in TEMPLATES.items():
-            template_id = await wording.propose_template(tx, tenant_id, code, body, purpose)
-            await wording.move_template(tx, template_id, wording.State.APPROVED)
+            template_id = await templates.propose(tx, tenant_id, code, templates.Wanted(body), purpose)
+            await templates.decide(tx, template_id, approve=True, who="test")
         await prices.put(tx, PRICE_MICRO, tenant_id=tenant_id)
         config = {
             "hosts": ["127.0.0.1"], "port": smpp_port, "system_id": "test", "password": "secret",

@@ -103,9 +103,29 @@ def test_a_tenant_is_made_ready_to_send_by_commands_alone(shop: Terminal) -> Non
     }
     assert [row["code"] for row in shop.listed("templates")] == ["code"]
     assert [(row["operator"], row["part_micro"]) for row in shop.listed("prices")] == [("cmcc", 45_000)]
+    shop.must("prices", "set", "0.05", "--country", "CN")
+    shop.must("prices", "remove", "--country", "CN")
+    assert [row["operator"] for row in shop.listed("prices")] == ["cmcc"]
     assert [row["name"] for row in shop.listed("channels")] == ["east"]
     assert [(row["channel"], row["purpose"]) for row in shop.listed("routes")] == [("east", "otp")]
     assert key["secret"] not in shop.must("keys", "list").out
+
+
+def test_filings_are_put_brought_and_listed_by_commands(shop: Terminal, tmp_path: Path) -> None:
+    shop.must("signatures", "create", "Shop", "鸿雁", "--approve")
+    shop.must("filings", "put", "Shop", "鸿雁", "cmcc", "ok", "--until", "2999-12-31")
+    answer = tmp_path / "answer.csv"
+    answer.write_text("signature,state,reason\n鸿雁,驳回,材料不全\n无名,通过,\n", "utf-8")
+    said = shop.must("filings", "import", "unicom", str(answer))
+    assert said.err.splitlines() == ["line 3: signature: there is no such signature", "1 taken, 1 left out"]
+    rows = {row["operator"]: row for row in shop.must("filings", "list", "Shop", "鸿雁", "--json").json}
+    assert (rows["cmcc"]["state"], rows["cmcc"]["valid_until"]) == ("ok", "2999-12-31")
+    assert (rows["unicom"]["state"], rows["unicom"]["reason"]) == ("failed", "材料不全")
+    assert shop.listed("signatures")[0]["filed"] == ["cmcc"]
+    assert len(shop.must("filings", "expiring", "--days", "3650", "--json").json) == 0
+    assert "cannot become" in shop("filings", "put", "Shop", "鸿雁", "telecom", "lapsed").error
+    shop.must("channels", "add", "east", "loopback")
+    assert "12" in shop.must("signatures", "extend", "Shop", "鸿雁", "east", "12").err
 
 
 def test_what_was_made_is_changed_and_taken_back(shop: Terminal) -> None:
@@ -164,6 +184,25 @@ def test_the_address_for_pushes_is_told_and_stays_the_same(shop: Terminal) -> No
     other = shop.must("channels", "push-url", "云", "--base", "https://push.example.org/").out
     assert other.startswith("https://push.example.org/upstream/%E4%BA%91/")
     assert other.rsplit("/", 1)[1] != told.rsplit("/", 1)[1]
+
+
+def test_a_channel_is_tried_out_drained_and_looked_at(shop: Terminal) -> None:
+    shop.must(
+        "channels", "add", "east", "smpp", 'hosts=["127.0.0.1:1"]', "system_id=us", "password=knock",
+    )  # fmt: skip
+    tried = shop("channels", "test", "east", "--json")
+    assert (tried.code, tried.json["verdict"]) == (1, "failed")
+    assert "resolved after" in shop("channels", "test", "east").out
+    assert shop.must("channels", "state", "east", "--json").json["standing"]["word"] == "unknown"
+    assert "at the latest" in shop.must("channels", "drain", "east", "--wait-s", "60").err
+    assert shop.must("channels", "state", "east").out.startswith("word")
+    assert shop.must("channels", "state", "east", "--json").json["standing"]["word"] == "draining"
+    shop.must("channels", "resume", "east")
+    shop.must("routes", "add", "east", "--operator", "cmcc", "--country", "CN")
+    assert "operator" in shop("routes", "add", "east", "--operator", "mobile").error
+    said = shop.must("routes", "dry-run", "Shop", "13800138000", "--purpose", "otp", "--json").json
+    assert [one["why"] for one in said["channels"]] == ["down"]
+    assert "east" in shop.must("routes", "dry-run", "Shop", "13800138000").out
 
 
 def test_a_webhook_is_set_renewed_and_removed(shop: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,6 +315,7 @@ MISTAKES: Final = {
     "tenants top-up Shop 0.0000001": "no amount with at most six decimals",
     "tenants top-up Shop 0": "positive amount",
     "tenants create Other --charge-on whim": "submit or delivery",
+    "prices remove --country FR": "FR",
     "prices set 1 --purpose fun": "there is no purpose 'fun'",
     "prices set 1 --operator cmcc": "operator: say its country too",
     "channels add x pigeon": "pigeon",

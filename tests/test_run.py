@@ -108,17 +108,21 @@ async def nothing_is_lost(laid: Laid, count: int, *, doubled_max: int) -> None:
 @pytest.mark.needs("curl", "sh")
 async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leaves_nothing() -> None:
     with install.state_folder() as state:
-        demo = install.Install(state)
+        demo = install.Install(state, layout=Settings().layout)
         try:
             said = await _watch_demo(demo)
             assert re.search(r"s  delivered$", said, re.MULTILINE)
-            assert '"status":"accepted"' in await _paste(said)
-            assert set(demo.processes()) == {"postgres", "door", "gateway", "clerk", "simulate"}
+            assert '"status":"accepted"' in await _paste(_curl_in(said))
+            told = await _paste(_management_in(said))
+            assert '"sessions_up":' in told
+            assert '"sound":' in told
+            assert set(demo.processes()) == {"postgres", "door", "gateway", "clerk", "control", "simulate"}
             assert await demo.stop(signal.SIGINT) == 0
             assert demo.left_over() == []
             again = await _watch_demo(demo)
             assert re.search(r"s  delivered$", again, re.MULTILINE)
-            assert _curl_in(again) == _curl_in(said)  # the keys a newcomer has noted still work
+            # The keys and passwords a newcomer has noted still work.
+            assert (_curl_in(again), _management_in(again)) == (_curl_in(said), _management_in(said))
             assert demo.crashes() == []
             demo.supervisor.kill()
             await install.until(demo.only_the_server_runs, "processes outlive their supervisor")
@@ -138,10 +142,10 @@ async def _watch_demo(demo: install.Install) -> str:
     return demo.log.read_text()[before:]
 
 
-async def _paste(said: str) -> str:
-    """Run the curl that was shown, as a newcomer does; returns what it printed."""
+async def _paste(shown: str) -> str:
+    """Run what was shown, as a newcomer does; returns what it printed."""
     shell = await asyncio.create_subprocess_exec(
-        "sh", "-c", _curl_in(said), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        "sh", "-ec", shown, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     async with asyncio.timeout(install.WAIT_S):
         printed, _ = await shell.communicate()
@@ -152,7 +156,17 @@ async def _paste(said: str) -> str:
 def _curl_in(said: str) -> str:
     found = re.search(r"^curl .*\\\n.*$", said, re.MULTILINE)
     assert found is not None, said
-    return found[0].replace("curl ", "curl -sS --fail --noproxy '*' ", 1)
+    return _strictly(found[0])
+
+
+def _management_in(said: str) -> str:
+    found = re.search(r"^Manage, as .*\n\n((?:.+\n)+)", said, re.MULTILINE)
+    assert found is not None, said
+    return _strictly(found[1])
+
+
+def _strictly(shown: str) -> str:
+    return shown.replace("curl ", "curl -sS --fail --noproxy '*' ")
 
 
 # ── roles and databases ───────────────────────────────────────────────────────────────────────────────
@@ -168,7 +182,9 @@ async def test_every_role_in_a_process_of_its_own_delivers_over_another_postgres
 
 def test_a_layout_numbers_doors_and_gateways_and_keeps_their_ports_apart(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, database_url="postgresql://nowhere/", metrics_port=9100)
-    supervisor = run.Supervisor(settings, "door door gateway+clerk gateway clerk", lambda _: None, quiet=True)
+    supervisor = run.Supervisor(
+        settings, "door door gateway+clerk gateway clerk control", lambda _: None, quiet=True
+    )
     planned = [(child.name, dict(child.environment)) for child in supervisor._children]
     assert planned == [
         ("door", {"HONGYAN_DOOR": "1"}),
@@ -176,6 +192,8 @@ def test_a_layout_numbers_doors_and_gateways_and_keeps_their_ports_apart(tmp_pat
         ("gateway+clerk", {"HONGYAN_GATEWAY": "1", "HONGYAN_METRICS_PORT": "9100"}),
         ("gateway-2", {"HONGYAN_GATEWAY": "2", "HONGYAN_METRICS_PORT": "9101"}),
         ("clerk-2", {"HONGYAN_METRICS_PORT": "9102"}),
+        # It accepts messages too, and would charge the rows of a door of the same number.
+        ("control", {"HONGYAN_DOOR": "3", "HONGYAN_METRICS_PORT": "9103"}),
     ]
 
 

@@ -46,6 +46,7 @@ def test_every_kind_of_knob_is_read() -> None:
         ("HONGYAN_LOG_LEVEL", "loud"),
         ("HONGYAN_LAYOUT", ""),
         ("HONGYAN_LAYOUT", "door clark"),
+        ("HONGYAN_LAYOUT", "door gateway+clerk control control"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(variable: str, value: str) -> None:

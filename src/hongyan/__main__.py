@@ -11,17 +11,26 @@ from collections.abc import Sequence
 import typer
 
 from hongyan.commands import (
+    alarms,
     channels,
     check,
+    configuration,
     frame,
     held,
+    lists,
     logins,
     messages,
+    money,
+    people,
+    persons,
+    reviews,
+    signatures,
     simulate,
     suppression,
+    templates,
     tenants,
     upkeep,
-    wording,
+    words,
 )
 
 app = typer.Typer(
@@ -45,20 +54,41 @@ for deed in (
     app.command()(deed)
 for name, group in {
     "tenants": tenants.tenants,
+    "apps": tenants.apps,
     "keys": tenants.keys,
     "logins": logins.logins,
     "held": held.held,
+    "reviews": reviews.reviews,
+    "qualifications": reviews.qualifications,
+    "documents": reviews.documents,
+    "policies": reviews.policies,
     "webhooks": tenants.webhooks,
     "prices": tenants.prices,
-    "signatures": wording.signatures,
-    "templates": wording.templates,
+    "ledger": money.ledger,
+    "packages": money.packages,
+    "bills": money.bills,
+    "words": words.words,
+    "alarms": alarms.alarms,
+    "signatures": signatures.signatures,
+    "filings": signatures.filings,
+    "templates": templates.templates,
     "channels": channels.channels,
     "routes": channels.routes,
     "opt-outs": suppression.opt_outs,
     "blocks": suppression.blocks,
+    "complaints": persons.complaints,
+    "persons": persons.persons,
+    "retention": persons.retention,
+    "lists": lists.lists,
+    "exports": lists.exports,
+    "jobs": lists.jobs,
+    "users": people.users,
+    "audit": people.audit,
+    "configuration": configuration.configuration,
     "master-key": upkeep.master_key,
 }.items():
     app.add_typer(group, name=name)
+tenants.tenants.command("shred")(persons.shred)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,9 +23,19 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import structlog
 
 from hongyan import db, observe, postgres, vault
-from hongyan.control import data_keys
+from hongyan.control import (
+    alarm_notes,
+    alarms,
+    announcements,
+    data_keys,
+    duties,
+    exports,
+    jobs,
+    sending,
+)
 from hongyan.doors import http
 from hongyan.doors.door import Door
+from hongyan.doors.forward import Forward, socket_of
 from hongyan.doors.protocols import Host
 from hongyan.doors.telling import TOPIC as TOLD_TOPIC
 from hongyan.doors.telling import Telling
@@ -65,6 +75,7 @@ CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0
 SHOW_WAIT_S = 30.0
 HTTP_REFUSED = 400
+HTTP_UNAUTHENTICATED = 401
 
 Tell = Callable[[str], None]
 
@@ -156,8 +167,11 @@ class _Process:
         self._paying: asyncio.Task[None] | None = None
         self._server: http.Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._forward: Forward | None = None
+        self._runner: jobs.Runner | None = None
         self._paid: list[int] = []
         self._sockets: list[socket.socket] = []
+        self._managed_at = 0  # inode of the socket that doors pass on to
         self._host: Host | None = None
         self._telling: Telling | None = None
         self._closing = False
@@ -172,20 +186,7 @@ class _Process:
                 await closing.enter_async_context(_only_gateway(self._database, self._settings, stop))
                 if stop.is_set():
                     return  # it was never our turn, and what stands under our number is the predecessor's
-            keep = [self._keeper.run(), self._herald.run()]
-            if "clerk" in roles:
-                egress = await closing.enter_async_context(open_egress(self._settings))
-                keep += self._clerk(tasks, egress, heard)
-            if "gateway" in roles:
-                private = self._settings.channel_private_addresses
-                way_out = await closing.enter_async_context(open_egress(self._settings, private=private))
-                keep += self._open_gateway(heard, way_out)
-            if "door" in roles:
-                keep += self._door(tasks, with_gateway="gateway" in roles)
-                keep += await self._logins(heard)
-            keep.append(db.Listener(self._database, heard).run())
-            if "door" not in roles and self._settings.metrics_port:
-                keep.append(_serve_metrics(self._settings.metrics_port, self._counters.render))
+            keep = await self._build(roles, tasks, closing, heard)
             running = [tasks.create_task(one) for one in keep]
             # What is loaded by now stays; what comes lives for milliseconds and dies by reference count. The
             # collector's default rhythm would walk thousands of messages in hand for every few hundred new ones.
@@ -197,12 +198,43 @@ class _Process:
             for task in running:
                 task.cancel()
 
+    async def _build(
+        self,
+        roles: Sequence[str],
+        tasks: asyncio.TaskGroup,
+        closing: contextlib.AsyncExitStack,
+        heard: dict[str, Callable[[str], None]],
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Build what the roles need; returns the loops to keep. `heard` gets what is listened to."""
+        keep = [self._keeper.run(), self._herald.run()]
+        if "clerk" in roles:
+            egress = await closing.enter_async_context(open_egress(self._settings))
+            keep += self._clerk(tasks, egress, heard)
+        if "gateway" in roles:
+            private = self._settings.channel_private_addresses
+            way_out = await closing.enter_async_context(open_egress(self._settings, private=private))
+            keep += self._open_gateway(heard, way_out)
+        if "door" in roles or "control" in roles:
+            keep += self._door(tasks, roles)
+        if "door" in roles:
+            keep += await self._logins(heard)
+        if "control" in roles:
+            keep += self._control(await closing.enter_async_context(open_egress(self._settings)))
+        keep.append(db.Listener(self._database, heard).run())
+        if "door" not in roles and self._settings.metrics_port:
+            keep.append(_serve_metrics(self._settings.metrics_port, self._counters.render))
+        return keep
+
     async def _close(self) -> None:
         """Stop taking, finish what is under way, give back the rest, in the order messages travel."""
         log.info("process.stopping")
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await asyncio.wait([self._serving], timeout=self._settings.stop_wait_s)
+        await self._stop_serving()
+        if self._forward is not None:
+            await self._forward.close()
+        if self._runner is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.stop_wait_s):
+                    await self._runner.close()
         if self._acceptor is not None:
             with contextlib.suppress(TimeoutError):
                 await self._acceptor.drain()
@@ -223,6 +255,13 @@ class _Process:
         except db.Unavailable as error:
             log.warning("process.stopped_without_database", error=type(error).__name__)
 
+    async def _stop_serving(self) -> None:
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._serving], timeout=self._settings.stop_wait_s)
+        if self._managed_at and _inode(socket_of(self._settings)) == self._managed_at:
+            socket_of(self._settings).unlink(missing_ok=True)  # unless a successor listens there by now
+
     # ---- roles
 
     def _clerk(
@@ -233,7 +272,7 @@ class _Process:
         heard[OWED_TOPIC] = lambda _payload: payer.wake()
         text = "Notices and their POSTs by what became of them."
         self._counters.counts("notices", text, lambda: asdict(payer.counts), label="outcome")
-        return [prune.run(self._database, self._settings), self._keep_forgetting()]
+        return [prune.run(self._database, self._settings, self._vault), self._keep_forgetting()]
 
     def _settle(self, ids: Sequence[int]) -> None:
         """Have paid notices forgotten: with the next tick, or where none runs in this process, by _keep_forgetting()."""
@@ -309,12 +348,13 @@ class _Process:
             handover.listen(path, gateway.take, gateway.waiting),
         ]
 
-    def _door(self, tasks: asyncio.TaskGroup, *, with_gateway: bool) -> list[Coroutine[Any, Any, None]]:
-        if with_gateway:
-            assert self._gateway is not None
+    def _door(self, tasks: asyncio.TaskGroup, roles: Sequence[str]) -> list[Coroutine[Any, Any, None]]:
+        """Take messages in at the address, or manage at the socket that doors pass on to, or both at the address."""
+        if self._gateway is not None:
             owner_for, hand = self._own_gateway(self._gateway)
         else:
             owner_for, hand = self._linked_gateways()
+        takes_in, manages = "door" in roles, "control" in roles
         acceptor = self._acceptor = Acceptor(
             self._database, self._keeper, self._vault, self._settings, self._counters, owner_for, hand
         )
@@ -324,14 +364,33 @@ class _Process:
         upstream = Upstream(
             self._database, self._keeper, self._vault, self._settings, self._counters, self._owe
         )
-        app = http.build(door, self._counters.render, upstream)
-        server = self._server = http.Server(http.serve_config(door, app))
+        if manages:  # also beside a door of its own: there may be others
+            self._sockets.append(_socket_for_doors(self._settings))
+            self._managed_at = _inode(socket_of(self._settings))
+        app = http.build(door, self._counters.render, upstream, manages=manages)
+        if isinstance(app, Forward):
+            self._forward = app
+        server = self._server = http.Server(http.serve_config(door, app, hot=takes_in))
         self._serving = tasks.create_task(server.serve(sockets=self._sockets))
 
         loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run(), upstream.run()]
-        if not with_gateway:
+        if self._gateway is None:
             loops.append(self._find_gateways())
         return loops
+
+    def _control(self, egress: Egress) -> list[Coroutine[Any, Any, None]]:
+        """Do what the control plane does by itself: jobs, what time asks for, alarms, news for tenants."""
+        assert self._acceptor is not None
+        tools = jobs.Tools(self._database, self._vault, self._keeper, self._settings, self._acceptor)
+        runner = self._runner = jobs.Runner(tools, {**sending.KINDS, **exports.KINDS}, [sending.forget])
+        with_egress = (self._database, self._vault, self._settings, egress)
+        return [
+            runner.run(),
+            duties.run(self._database),
+            alarms.watch(self._database),
+            alarm_notes.run(*with_egress),
+            announcements.run(*with_egress),
+        ]
 
     async def _logins(self, heard: dict[str, Callable[[str], None]]) -> list[Coroutine[Any, Any, None]]:
         """Open the ports for customers who log in with a protocol, if any is configured."""
@@ -496,6 +555,29 @@ def _listening(settings: Settings, *, shared: bool = True) -> socket.socket:
     return _bound(settings.http_host, settings.http_port, shared=shared)
 
 
+def _socket_for_doors(settings: Settings) -> socket.socket:
+    """Open the socket of the process that manages, in the place of a predecessor's. Raises AddressError."""
+    path = socket_of(settings)
+    path.unlink(missing_ok=True)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.bind(str(path))
+        path.chmod(0o600)
+    except OSError as error:
+        opened.close()
+        raise AddressError(f"cannot listen on {path}: {error}") from error
+    opened.listen(http.BACKLOG)
+    opened.setblocking(False)
+    return opened
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
 def _login_sockets(settings: Settings) -> list[tuple[str, socket.socket, ssl.SSLContext | None]]:
     """Open the sockets for customers who log in: protocol, socket, TLS. Raises AddressError."""
     ports = {
@@ -591,8 +673,10 @@ class Supervisor:
 
     def _plan(self, layout: str) -> list[_Child]:
         """Number doors and gateways as they are named, from the settings' number on; metrics ports of the doorless too."""
-        counted = {"door": self._settings.door - 1, "gateway": self._settings.gateway - 1, "clerk": 0}
+        counted = {"door": self._settings.door - 1, "gateway": self._settings.gateway - 1}
+        counted |= {"clerk": 0, "control": 0}
         first = {role: number + 1 for role, number in counted.items()}
+        doors = counted["door"] + layout.replace("+", " ").split().count("door")
         metrics_port = self._settings.metrics_port
         children = []
         for word in layout.split():
@@ -603,8 +687,12 @@ class Supervisor:
             environment = {}
             for role in roles:
                 counted[role] += 1
-                if role != "clerk":
+                if role in ("door", "gateway"):
                     environment[variable_of(role)] = str(counted[role])
+            if (
+                "control" in roles and "door" not in roles
+            ):  # it accepts messages too, so it is numbered with the doors
+                environment[variable_of("door")] = str(doors + counted["control"])
             if metrics_port and "door" not in roles:
                 environment[variable_of("metrics_port")] = str(metrics_port)
                 metrics_port += 1
@@ -690,7 +778,7 @@ class Supervisor:
 
     async def _stop_children(self) -> None:
         """Doors first: they stop taking while gateways still send."""
-        for wave in (("door",), ("gateway", "clerk"), ("simulator",)):
+        for wave in (("door", "control"), ("gateway", "clerk"), ("simulator",)):
             alive = [
                 c.process
                 for c in self._children
@@ -811,7 +899,23 @@ async def _show(settings: Settings, simulator_port: int, stop: asyncio.Event) ->
                 break
             await asyncio.sleep(0.01)
     _say(f"\nSend one yourself:\n\n{keys.curl(base)}\n")
+    if "control" in settings.layout:
+        await _manages(base, stop)
+        _say(f"Manage, as the operator {keys.operator} or as the demo tenant's owner {keys.owner}:\n")
+        _say(f"{keys.manage(base, settings.state_dir)}\n")
     _say(f"API document {base}/docs · state and logs in {settings.state_dir} · Ctrl-C stops everything")
+
+
+async def _manages(base: str, stop: asyncio.Event) -> None:
+    """Wait until the management API answers: it asks who we are then. Raises TimeoutError."""
+    import aiohttp
+
+    async with asyncio.timeout(SHOW_WAIT_S), aiohttp.ClientSession() as session:
+        while not stop.is_set():
+            async with session.get(f"{base}/v1/me") as answer:
+                if answer.status == HTTP_UNAUTHENTICATED:
+                    return
+            await asyncio.sleep(0.02)
 
 
 async def _send_first(

@@ -155,6 +155,94 @@ def resume(name: Channel) -> None:
     frame.change(step)
 
 
+@channels.command("drain")
+def drain(
+    name: Channel,
+    wait_s: Annotated[int, typer.Option(min=1, help="How long reports are waited for at most.")] = 600,
+) -> None:
+    """Submit nothing more there, wait for what is due, log out; resume undoes it."""
+    from hongyan.control import upstreams
+
+    async def step(tx: "db.Tx", _: Desk) -> datetime:
+        return await upstreams.drain(tx, await upstreams.find(tx, name), wait_s)
+
+    until = frame.change(step).astimezone()
+    frame.say(f"until {until:%H:%M:%S} at the latest; hongyan channels state {name} tells how far it is")
+
+
+@channels.command("state")
+def show_state(name: Channel, as_json: AsJson = False) -> None:
+    """Show how a channel fares, as gateways told within the last second."""
+    import msgspec
+
+    from hongyan.control import standings, upstreams
+    from hongyan.control.standings import ChannelStanding
+    from hongyan.way import state
+
+    async def step(tx: "db.Tx", _: Desk) -> tuple[ChannelStanding, Sequence[state.AtGateway]]:
+        row = await upstreams.one(tx, await upstreams.find(tx, name))
+        told = await state.of(tx, row.id)
+        return standings.standing_of(row, told), told
+
+    standing, told = frame.look(step)
+    if as_json:
+        whole = {"standing": standing, "gateways": told}
+        typer.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2))
+        return
+    frame.show_pairs(msgspec.to_builtins(standing), as_json=False)
+    sessions = [(one.gateway, session) for one in told for session in one.told.sessions]
+    if sessions:
+        lines = [["gateway", "session", "state", "duty", "window", "since"]]
+        lines += [
+            [str(gateway), str(one.slot), one.state, one.duty, f"{one.window_used}/{one.window_size}",
+             "-" if one.since is None else one.since.astimezone().isoformat(" ", "seconds")]
+            for gateway, one in sessions
+        ]  # fmt: skip
+        typer.echo("\n" + frame.table(lines))
+
+
+@channels.command("test")
+def try_channel(
+    name: Channel,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="Other settings in a JSON file; *** keeps what is stored, - reads standard input.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try out whether the upstream lets us in; the exit code is 1 where it does not. Some allow no second session."""
+    import msgspec
+
+    from hongyan.channels import kinds
+    from hongyan.control import trials, upstreams
+
+    other = _settings(settings_file) if settings_file is not None else None
+
+    async def deed(desk: Desk) -> trials.Trial:
+        async with desk.database.transaction() as tx:
+            channel_id = await upstreams.find(tx, name)
+            kind, stored = await upstreams.settings_of(tx, desk.vault, channel_id)
+        wanted = stored if other is None else kinds.restore(kind, other, stored)
+        made = await trials.attempt(kind, wanted, desk.settings)
+        async with desk.database.transaction() as tx:
+            desk.note(f"channel:{channel_id}", verdict=made.verdict.value)
+            await frame.record(tx, desk)
+        return made
+
+    made = frame.at_desk(deed)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(made), indent=2))
+    else:
+        for stage in made.stages:
+            typer.echo(f"{stage.stage} after {stage.ms} ms")
+        typer.echo(f"{made.verdict}{': ' if made.words else ''}{made.words}")
+    if made.verdict is trials.TrialVerdict.FAILED:
+        raise typer.Exit(1)
+
+
 @channels.command("push-url")
 def push_url(
     name: Channel,
@@ -297,3 +385,48 @@ def remove_rule(rule: Annotated[int, typer.Argument(help="Its number in the list
     from hongyan.control import routes as room
 
     frame.change(lambda tx, _: room.remove(tx, rule))
+
+
+@routes.command("dry-run")
+def dry_run(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
+    to: Annotated[str, typer.Argument(help="The number.")],
+    template: Annotated[str, typer.Option(help="The template's code; samples stand for its variables.")] = "",
+    text: Annotated[str, typer.Option(help="A free text.")] = "",
+    purpose: Annotated[str, typer.Option(help="otp, transactional or promotional, without a template")] = "",
+    signature: Annotated[str, typer.Option(help="Its name; left out: the tenant's first.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what would become of a message: rules, channel, reasons, price. Nothing is stored or sent."""
+    import msgspec
+
+    from hongyan.control import dry_runs, tenants
+    from hongyan.way.snapshot import Keeper
+
+    wanted = frame.purpose_of(purpose)
+
+    async def deed(desk: Desk) -> dry_runs.DryRun:
+        snapshot = await Keeper(desk.database, desk.vault).load()
+        async with desk.database.transaction() as tx:
+            question = dry_runs.Question(
+                tenant_id=await tenants.find(tx, tenant), to=to, template=template, text=text, purpose=wanted,
+                signature=signature,
+            )  # fmt: skip
+            return await dry_runs.dry_run(tx, snapshot, desk.vault, desk.settings, question)
+
+    made = frame.at_desk(deed)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(made), indent=2))
+        return
+    place = " ".join(filter(None, (made.country, made.operator, made.province)))
+    price = "-" if made.price_micro is None else f"{frame.amount(made.price_micro)} {made.currency}"
+    typer.echo(f"{made.number} {place}, {made.purpose}: {made.verdict} {made.waits_for}".rstrip())
+    typer.echo(f"{made.part_count or '-'} part(s), {price}; by {made.chosen or 'no channel'}\n")
+    lines = [
+        ["rule", "says", "why"],
+        *([one.rule, one.says, f"{one.code} {one.words}".strip()] for one in made.rules),
+    ]
+    typer.echo(frame.table(lines) + "\n")
+    lines = [["channel", "priority", "share", "why"]]
+    lines += [[one.channel, str(one.priority or "-"), f"{one.share:.0%}", one.why] for one in made.channels]
+    typer.echo(frame.table(lines))

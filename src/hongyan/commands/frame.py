@@ -1,15 +1,18 @@
 """What every command stands in: settings, an opened database, tables for people, JSON for programs, plain
 errors.
 
-Writes nothing. Entry points: change() and look() run one step in one transaction; show() prints a list;
-explain() says what an error means to the person at the keyboard.
+Writes nothing. Entry points: change(), act() and look() run one step in one transaction, the first two with its record
+in the audit; record() is for those with transactions of their own; show() prints a list; explain() says what an error
+means to the person at the keyboard.
 """
 
 import asyncio
+import os
+import pwd
 import sys
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -23,10 +26,18 @@ if TYPE_CHECKING:
     from hongyan.settings import Settings
     from hongyan.vault import Secret, Vault
     from hongyan.vocab.errors import Refusal
-    from hongyan.vocab.message import Purpose
+    from hongyan.vocab.message import Purpose, TenantId
 
 T = TypeVar("T")
 
+# Arguments that may stand in the audit as they were given. Passwords, settings, texts and numbers of people never do.
+SHOWN = frozenset(
+    """
+    access_number address amount app basic channel charge_on code country currency free_text job_id key_id kind level limit
+    list_id name new_name note operator paid parts price priority purpose rate_per_s reason rule sandbox scope sessions
+    signature state template tenant threshold until version wait_s weight what
+    """.split()  # noqa: SIM905 - a list of them would fill a page
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 MICRO = 1_000_000
 
@@ -38,6 +49,11 @@ class Desk:
     settings: "Settings"
     database: "db.Database"
     vault: "Vault"
+    noted: dict[str, object] = field(default_factory=dict)
+
+    def note(self, subject: str, *, tenant_id: "TenantId | None" = None, **detail: object) -> None:
+        """Say for the audit what a command changed ('user:5'), of which tenant, and how. Never a secret."""
+        self.noted.update(detail, subject=subject, tenant_id=tenant_id)
 
     @property
     def master(self) -> "Secret":
@@ -51,15 +67,83 @@ Step = Callable[["db.Tx", Desk], Awaitable[T]]
 
 
 def change(step: Step[T]) -> T:
-    """Run a step that changes what the plane flies by, commit, and tell the processes that run."""
+    """Run a step that changes something, record it in the audit, commit, and tell the processes that run."""
 
     async def deed(desk: Desk) -> T:
+        from hongyan.control.configuration import versions
+
         async with desk.database.transaction() as tx:
+            await versions.begin(tx, desk.vault)
             done = await step(tx, desk)
+            await versions.keep(tx, desk.vault, actor(), _command())
+            await record(tx, desk)
         await desk.database.notify("control")
         return done
 
     return at_desk(deed)
+
+
+def act(step: Step[T]) -> T:
+    """Run a step that changes what the processes ask the database for anyway; record it in the audit and commit."""
+
+    async def deed(desk: Desk) -> T:
+        async with desk.database.transaction() as tx:
+            done = await step(tx, desk)
+            await record(tx, desk)
+        return done
+
+    return at_desk(deed)
+
+
+async def record(tx: "db.Tx", desk: Desk) -> None:
+    """Write into the audit who at this machine ran which command, with what was noted and what is SHOWN of it."""
+    from hongyan.control import audit
+
+    detail = _arguments() | desk.noted
+    subject, tenant_id = str(detail.pop("subject", "")), detail.pop("tenant_id", None)
+    await audit.record(
+        tx,
+        actor=actor(),
+        action=_command(),
+        subject=subject,
+        tenant_id=tenant_id,  # type: ignore[arg-type]  # as note() took it
+        address="",
+        request_id="",
+        detail=detail,
+    )
+
+
+def actor() -> str:
+    """Return who is at the keyboard, as the audit has it."""
+    return f"cli:{_os_user()}"
+
+
+def _os_user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name  # not what the environment says
+    except KeyError:
+        return str(os.getuid())
+
+
+def _command() -> str:
+    """Return the words of the command that runs, as 'users add'."""
+    from typer._click.globals import get_current_context
+
+    context = get_current_context(silent=True)
+    return "" if context is None else context.command_path.partition(" ")[2]
+
+
+def _arguments() -> dict[str, object]:
+    """Return the arguments of the command that runs which may stand in the audit, as far as any were given."""
+    from typer._click.globals import get_current_context
+
+    context = get_current_context(silent=True)
+    given = {} if context is None else context.params
+    return {
+        name: value
+        for name, value in given.items()
+        if name in SHOWN and value is not False and value not in (None, "", [], ())
+    }
 
 
 def look(step: Step[T]) -> T:

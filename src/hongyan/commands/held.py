@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 held = typer.Typer(no_args_is_help=True, help="Messages that wait until a person decides about them.")
 
+IDS_SHOWN = 100  # in the audit; the others are counted
 Ids = Annotated[list[str], typer.Argument(help="As hongyan held list shows them.", metavar="ID…")]
 
 
@@ -71,6 +72,10 @@ def _decide(written: Sequence[str], decide: "Decide") -> None:
 
         async with desk.database.transaction() as tx:
             done = await decide(tx, wanted)
+            if done:
+                ids = [str(each) for each in sorted(done)]
+                desk.note(f"message:{ids[0]}", decided=len(ids), ids=ids[:IDS_SHOWN])
+                await frame.record(tx, desk)
         for topic in (OWED_TOPIC, TOPIC):
             await desk.database.notify(topic)
         return done

@@ -131,16 +131,22 @@ async def _step(
         else:
             rows.append(optout.Suppressed(desk.vault.phone_index(e164), tenant_id, reason))
     async with desk.database.transaction() as tx:
-        counts["new"] += await keep(tx, rows)
+        new = await keep(tx, rows)
+        desk.note(
+            "numbers", tenant_id=tenant_id or None, first_line=step[0][0], numbers=len(rows), changed=new
+        )
+        await frame.record(tx, desk)
+    counts["new"] += new
     counts["numbers"] += len(rows)
     if counts["numbers"] <= TOLD_MAX:
         await optout.tell(desk.database, rows)
 
 
 def _remove(
-    number: str, tenant: str, lift: "Callable[[db.Tx, Sequence[Suppressed]], Awaitable[None]]"
+    number: str, tenant: str, lift: "Callable[[db.Tx, Sequence[Suppressed]], Awaitable[int]]"
 ) -> None:
     from hongyan.vocab import phone
+    from hongyan.way.consent import shown_index
     from hongyan.way.optout import Suppressed
 
     try:
@@ -149,9 +155,11 @@ def _remove(
         raise typer.BadParameter(f"this is no number: {error.fault}", param_hint="number") from error
 
     async def step(tx: "db.Tx", desk: Desk) -> None:
-        await lift(tx, [Suppressed(desk.vault.phone_index(e164), await _tenant(tx, tenant))])
+        index, tenant_id = desk.vault.phone_index(e164), await _tenant(tx, tenant)
+        changed = await lift(tx, [Suppressed(index, tenant_id)])
+        desk.note(f"person:{shown_index(index)}", tenant_id=tenant_id or None, changed=changed)
 
-    frame.look(step)
+    frame.act(step)
 
 
 async def _tenant(tx: "db.Tx", named: str) -> "TenantId":
