@@ -113,6 +113,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     # Our nonces are random, so something between us sent this very request twice, and the first may have been taken.
     "SignatureNonceUsed": (Verdict.UNSURE, Cause.NETWORK),
 }
+PROOF_NUMBER: Final = "13800138000"  # any number: it is only asked about
 PENDING: Final = frozenset({"REQUEST_SUCCESS"})  # taken, and no word from the operator yet
 SEND_STATUS: Final = {1: Status.SUBMITTED, 2: Status.UNDELIVERED, 3: Status.DELIVERED}  # QuerySendDetails
 
@@ -222,6 +223,18 @@ class Aliyun(Posts):
             if found := read.details.each:
                 return self._report(upstream_raw, number, found[0].err_code, SEND_STATUS.get(found[0].status))
         return None
+
+    def proof(self) -> Call:
+        """Ask what was sent to a number today: the answer of an account that may is OK, with or without a text."""
+        day = (clock.now() + CHINA).strftime("%Y%m%d")
+        params = {"PhoneNumber": PROOF_NUMBER, "SendDate": day, "PageSize": "1", "CurrentPage": "1"}
+        return self._call("QuerySendDetails", params)
+
+    def disproof(self, answer: egress.Answer) -> str:
+        read = providers.answer_of(answer.body, _Taken)
+        if read is None or not read.code:
+            return f"status {answer.status}, and an answer that cannot be read"
+        return "" if read.code == "OK" else f"{read.code}: {read.message}"
 
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:  # noqa: ARG002 - they sign nothing
         told = providers.items_of(providers.json_of(body))

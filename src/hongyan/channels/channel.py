@@ -186,6 +186,24 @@ class ChannelState:
     window_size: int
     reason: str = ""  # why it is not up, in the upstream's or the socket's words
     dialect: str = ""  # how the upstream writes its ids, once learned
+    throttled_s: float = 0.0  # for how long it still holds still
+
+
+class SessionState(msgspec.Struct, frozen=True, gc=False):
+    """A moment's picture of one session, for people."""
+
+    slot: int  # its place, from 1
+    state: Literal["up", "asleep", "logging_in", "down", "leaving"]
+    duty: str  # what it is for: both, submit, receive
+    window_used: int
+    window_size: int
+    up_s: float  # for how long it has been logged in
+
+
+class Attended(Protocol):
+    """A channel that can tell how each of its sessions fares."""
+
+    def each_session(self) -> Sequence[SessionState]: ...
 
 
 class Sink(Protocol):

@@ -57,7 +57,8 @@ class Call(NamedTuple):
 class Posts:
     """The base of an HTTP kind (see channel.Channel).
 
-    A kind adds _put() and _outcomes(), and what it can of takes(), cut(), ask(), read_push(), _batches(), _pull().
+    A kind adds _put() and _outcomes(), and what it can of takes(), cut(), ask(), read_push(), proof(), _batches(),
+    _pull().
     """
 
     kind: ClassVar[str]
@@ -165,7 +166,9 @@ class Posts:
         elif self._paused_s(time.monotonic()) > 0:
             link = Link.THROTTLED
         up = self._sessions if link in (Link.UP, Link.THROTTLED) else 0
-        return ChannelState(link, up, self._taken, self._window, self._reason, Dialect.AS_IS.value)
+        throttled_s = max(0.0, self._paused_s(time.monotonic()))
+        dialect = Dialect.AS_IS.value
+        return ChannelState(link, up, self._taken, self._window, self._reason, dialect, throttled_s)
 
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:
         raise NotImplementedError(f"nobody pushes to {self.kind}")
@@ -193,6 +196,14 @@ class Posts:
         self._changed()
 
     # ---- what a kind adds
+
+    def proof(self) -> Call | None:
+        """Write a call that sends and changes nothing and that only our account may make; None where there is none."""
+        return None
+
+    def disproof(self, answer: egress.Answer) -> str:
+        """Say in their words why a proof() was refused; "" if it was not."""
+        return "" if answer.status < 300 else f"status {answer.status}"
 
     def _batches(self, parcels: Sequence[Parcel]) -> Sequence[Sequence[Parcel]]:
         """Say which parcels share a request."""

@@ -5,9 +5,10 @@ reports, learned() and dialect_of(); where the upstream answers questions, ask()
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from hongyan.channels.channel import ChannelState, Parcel, Push, Report, Sink, Wording
+from hongyan.channels.channel import ChannelState, Parcel, Push, Report, SessionState, Sink, Wording
 from hongyan.channels.dialects import Dialect
 from hongyan.channels.sessions import Sessions
 from hongyan.channels.speech import Speech, Terms
@@ -60,6 +61,9 @@ class SessionKind:
     async def close(self) -> None:
         await self._sessions.close()
 
+    def each_session(self) -> Sequence[SessionState]:
+        return self._sessions.each_session()
+
     def tracing(self, last: int) -> None:
         """Keep the last so many PDUs from now on, over reconnects; 0 keeps no more than trace_pdus."""
         self._sessions.trace.keep(last)
@@ -73,4 +77,4 @@ class SessionKind:
         state = self._sessions.state()
         reason = state.reason or (self._speech.remark if state.sessions_up else "")
         word = "" if dialect is Dialect.AUTO else dialect.value
-        return ChannelState(state.link, state.sessions_up, state.window_used, state.window_size, reason, word)
+        return replace(state, reason=reason, dialect=word)

@@ -16,7 +16,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hongyan import clock
 from hongyan.channels import trace
@@ -26,6 +26,7 @@ from hongyan.channels.channel import (
     Link,
     Outcome,
     Parcel,
+    SessionState,
     Sink,
     Throttled,
     Unreachable,
@@ -145,7 +146,15 @@ class Sessions:
         window_size = len(takers) * self.terms.limits.window_size
         all_up = all(post.ready for post in self._posts)
         reason = self.remark if all_up else self._reason
-        return ChannelState(link, up, sum(post.taken for post in takers), window_size, reason)
+        throttled_s = max(0.0, self._pause.remaining_s(_now_s()))
+        used = sum(post.taken for post in takers)
+        return ChannelState(link, up, used, window_size, reason, throttled_s=throttled_s)
+
+    def each_session(self) -> Sequence[SessionState]:
+        """Say how each session fares, those that the upstream has made to us included."""
+        now_s = _now_s()
+        posts = (*self._posts, *self._going, *self._callers)
+        return [post.seen(slot, now_s) for slot, post in enumerate(posts, start=1)]
 
     async def close(self) -> None:
         """Take nothing more, wait at most close_wait_s for answers and stores, log out, free the sockets."""
@@ -310,6 +319,22 @@ class Post:
         if connection is None or connection.congested:
             return 0
         return min(connection.machine.open_slots, left)
+
+    def seen(self, slot: int, now_s: float) -> SessionState:
+        """Say how it fares."""
+        connection = self.connection
+        word: Literal["up", "asleep", "logging_in", "down", "leaving"] = "logging_in"
+        if self.leaving:
+            word = "leaving"
+        elif self.asleep:
+            word = "asleep"
+        elif connection is None or connection.over:
+            word = "down"
+        elif self.ready:
+            word = "up"
+        window_size = 0 if self.duty is Duty.RECEIVE else self._sessions.terms.limits.window_size
+        up_s = connection.logged_in_for_s(now_s) if connection is not None else 0.0
+        return SessionState(slot, word, self.duty.value, self.taken, window_size, round(up_s, 1))
 
     def submit(self, parcels: Sequence[Parcel]) -> None:
         if self.asleep:

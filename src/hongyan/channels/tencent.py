@@ -44,6 +44,7 @@ from hongyan.vocab.message import Status
 
 VERSION: Final = "2021-01-11"
 SERVICE: Final = "sms"
+PROOF_NUMBER: Final = "+8613800138000"  # any number: it is only asked about
 PULL_MAX: Final = 100  # reports a request
 ASK_BACK_S: Final = 86_400  # how long ago a message that is asked about may have been sent; they keep 7 days
 PUSH_ANSWER: Final = b'{"result":0,"errmsg":"OK"}'
@@ -229,6 +230,21 @@ class Tencent(Posts):
             if report.upstream_id == upstream_raw:
                 return report
         return None
+
+    def proof(self) -> Call:
+        """Ask what was sent to a number lately: an account that may is told, if only of nothing."""
+        asked = {
+            "BeginTime": int(clock.now_s()) - ASK_BACK_S, "Offset": 0, "Limit": 1, "PhoneNumber": PROOF_NUMBER,
+            "SmsSdkAppId": self._config.sdk_app_id,
+        }  # fmt: skip
+        return self._call("PullSmsSendStatusByPhoneNumber", asked)
+
+    def disproof(self, answer: egress.Answer) -> str:
+        read = providers.answer_of(answer.body, _Envelope)
+        if read is None:
+            return f"status {answer.status}, and an answer that cannot be read"
+        error = read.response.error
+        return "" if error is None else f"{error.code}: {error.message}"
 
     @property
     def _pull_gap_s(self) -> float:

@@ -196,6 +196,16 @@ class Twilio(Posts):
         read = providers.answer_of(answer.body, _Message)
         return None if read is None else self._report(upstream_raw, read.status, read.error_code, number)
 
+    def proof(self) -> Call:
+        """List one message: an API key may do that too, which may not look at the account."""
+        return Call(f"{self._url('Messages.json')}?PageSize=1", self._headers, method="GET")
+
+    def disproof(self, answer: egress.Answer) -> str:
+        if answer.status == 200:
+            return ""
+        read = providers.answer_of(answer.body, _Message)
+        return f"{read.code}: {read.message}" if read is not None and read.code else f"status {answer.status}"
+
     def read_push(self, headers: Mapping[str, str], body: bytes) -> Push:
         pairs = providers.form_of(body)
         if not self._signed(headers.get("x-twilio-signature", ""), pairs):
