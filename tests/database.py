@@ -72,7 +72,8 @@ def serve() -> Iterator[Template]:
 def clone(template: Template) -> Iterator[str]:
     """Give the DSN of a fresh copy of the template, dropped afterwards whoever is still connected."""
     source = urlsplit(template.template_dsn).path.lstrip("/")
-    with _made(template, f' TEMPLATE "{source}"') as dsn:
+    # By files, not by the log: four times faster where nothing is synced to a disk.
+    with _made(template, f' TEMPLATE "{source}" STRATEGY file_copy') as dsn:
         yield dsn
 
 

@@ -13,6 +13,7 @@ from hongyan.control.words import Fault, Word, WordListRow
 from hongyan.db import Listener
 from hongyan.vocab.errors import Refusal
 from hongyan.vocab.message import TenantId
+from hongyan.vocab.plain import plain
 from hongyan.vocab.words import Level, Listed, Scope, Words
 from hongyan.way import lexicon
 from hongyan.way.snapshot import Keeper
@@ -240,7 +241,7 @@ async def test_a_long_list_takes_effect_within_a_second_of_being_told(office: Of
     """From NOTIFY to the new snapshot, 60,000 words, other loops going on meanwhile."""
     chance = random.Random(8)
     common = [chr(0x4E00 + number) for number in range(3_000)]
-    many = [Word(word, word) for word in {"".join(chance.choices(common, k=3)) for _ in range(60_000)}]
+    many = [Word(plain(word), word) for word in {"".join(chance.choices(common, k=3)) for _ in range(60_000)}]
     row = await lay(office)
     keeper = Keeper(office.database, office.vault)
     before = await keeper.load()

@@ -1,9 +1,9 @@
 """What every command stands in: settings, an opened database, tables for people, JSON for programs, plain
 errors.
 
-Writes nothing. Entry points: change(), act() and look() run one step in one transaction, the first two with its record
-in the audit; record() is for those with transactions of their own; show() prints a list; explain() says what an error
-means to the person at the keyboard.
+Writes nothing itself. Entry points: change() and act() run one step that changes something, in one transaction with
+its record in the audit; record() is for those with transactions of their own; look() runs a step that changes nothing;
+show() prints a list; explain() says what an error means to the person at the keyboard.
 """
 
 import asyncio

@@ -35,11 +35,6 @@ class Assigned(msgspec.Struct, frozen=True):
     lacking: int
 
 
-# Channels may share an access number, and general digits stand behind all: so one at a time gives some out.
-LOCK_SQL: LiteralString = "SELECT pg_advisory_xact_lock($1)"
-CHANNEL_SQL: LiteralString = """
-SELECT access_number, extension_digits FROM channel WHERE id = $1 AND active
-"""
 KNOWN_SQL: LiteralString = "SELECT id FROM signature WHERE id = $1"
 PUT_SQL: LiteralString = """
 INSERT INTO signature_extension (channel_id, signature_id, extension) VALUES ($1, $2, $3)
@@ -68,6 +63,13 @@ async def assign(tx: db.Tx, signature_id: int, channel_id: ChannelId, extension:
             raise Refusal(Code.REQUEST_CONFLICT, reason="the channel has no free extension of its length")
     await tx.execute(PUT_SQL, channel_id, signature_id, extension)
     return extension
+
+
+# Channels may share an access number, and general digits stand behind all: so one at a time gives some out.
+LOCK_SQL: LiteralString = "SELECT pg_advisory_xact_lock($1)"
+CHANNEL_SQL: LiteralString = """
+SELECT access_number, extension_digits FROM channel WHERE id = $1 AND active
+"""
 
 
 async def _channel(tx: db.Tx, channel_id: ChannelId) -> db.Row:

@@ -134,7 +134,8 @@ async def propose(
     demand(count < SIGNATURES_MAX, "name", f"a tenant has {SIGNATURES_MAX:,} signatures at most")
     proof = await _proof(tx, tenant_id, source, document_ids)
     number = await tx.fetchval(PROPOSE_SQL, tenant_id, name, source, proof, note, extension)
-    demand(number is not None, "name", "the tenant has a signature of this name")
+    if number is None:
+        raise _taken()
     await reviews.open(tx, reviews.ReviewKind.SIGNATURE, tenant_id, int(number), name, proposed_by=who)
     return int(number)
 
@@ -175,15 +176,24 @@ async def change(
     if name != old["name"]:
         demand_signature_name(name)
         taken = await tx.fetchval(NAMED_SQL, old["tenant_id"], name, signature_id)
-        demand(taken is None, "name", "the tenant has a signature of this name")
+        if taken is not None:
+            raise _taken()
         await filings.void(tx, signature_id, who=who)
     demand_text(note, "note", NOTE_CHARACTERS_MAX)
     source = SignatureSource(old["source"]) if source is None else source
     own = TenantId(old["tenant_id"])
     proof = await _proof(tx, own, source, old["document_ids"] if document_ids is None else document_ids)
     await reviews.withdraw(tx, reviews.ReviewKind.SIGNATURE, signature_id)
-    await tx.execute(CHANGE_SQL, signature_id, name, source, proof, note)
+    try:
+        await tx.execute(CHANGE_SQL, signature_id, name, source, proof, note)
+    except db.Unstorable:  # somebody took the name between the look and now
+        raise _taken() from None
     await reviews.open(tx, reviews.ReviewKind.SIGNATURE, own, signature_id, name, proposed_by=who)
+
+
+def _taken() -> Refusal:
+    reason = "the tenant has a signature of this name"
+    return Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="name", reason=reason)
 
 
 async def withdraw(tx: db.Tx, signature_id: int, tenant_id: TenantId | None) -> None:

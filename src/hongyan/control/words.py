@@ -16,7 +16,7 @@ import msgspec
 
 from hongyan import db
 from hongyan.control.bounds import demand, demand_found, demand_name, demand_text
-from hongyan.vocab.errors import Refusal
+from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import ChannelId, TenantId
 from hongyan.vocab.plain import plain
 from hongyan.vocab.words import WORD_CHARACTERS_MAX, Level, Words
@@ -30,6 +30,7 @@ LINE_OCTETS_MAX: Final = 4_096
 PAGE_WORDS: Final = 5_000  # of a file that is given, and of a statement that takes one in
 TAG_CHARACTERS_MAX: Final = 32
 SOURCE_CHARACTERS_MAX: Final = 256
+TAKEN: Final = "there is a list of this name"
 
 
 class WordListRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,7 @@ async def create(
     count = await tx.fetchval(COUNT_SQL, tenant_id, channel_id)
     demand(count < LISTS_MAX, "name", f"at most {LISTS_MAX} lists")
     row = await tx.fetchrow(CREATE_SQL, tenant_id, channel_id, name, allows, grants, level, tag, source)
-    demand(row is not None, "name", "there is a list of this name")
+    demand(row is not None, "name", TAKEN)
     return _row(row)
 
 
@@ -196,8 +197,13 @@ async def change(
     demand_name(new.name)
     _demand_words(new.tag, new.source)
     taken = await tx.fetchval(TAKEN_SQL, row.id, new.name, row.tenant_id, row.channel_id)
-    demand(taken is None, "name", "there is a list of this name")
-    return _row(await tx.fetchrow(CHANGE_SQL, row.id, new.name, new.level, new.tag, new.source, new.active))
+    demand(taken is None, "name", TAKEN)
+    values = (new.name, new.level, new.tag, new.source, new.active)
+    try:
+        changed = await tx.fetchrow(CHANGE_SQL, row.id, *values)
+    except db.Unstorable:  # somebody took the name between the look and now
+        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="name", reason=TAKEN) from None
+    return _row(demand_found(changed, list=row.id))
 
 
 REMOVE_WORDS_SQL: LiteralString = "DELETE FROM word WHERE list_id = $1"
