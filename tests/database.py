@@ -10,10 +10,12 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -106,6 +108,7 @@ def _migrated(maintenance_dsn: str, dsn: str, owner: str | None) -> Iterator[Tem
         yield template
     finally:
         _execute(maintenance_dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
+        asyncio.run_coroutine_threadsafe(_hand().leave(maintenance_dsn), _hand().loop).result()
 
 
 def _quick_place() -> str | None:
@@ -120,12 +123,29 @@ def _named(dsn: str, database: str) -> str:
 
 
 def _execute(dsn: str, statement: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn, timeout=STATEMENT_WAIT_S)
-        try:
-            await connection.execute(statement, timeout=STATEMENT_WAIT_S)
-        finally:
+    asyncio.run_coroutine_threadsafe(_hand().execute(dsn, statement), _hand().loop).result()
+
+
+class _Hand:
+    """One thread with one connection to each server: opening one a statement would double what a database costs."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
+        threading.Thread(target=self.loop.run_forever, name="databases", daemon=True).start()
+
+    async def execute(self, dsn: str, statement: str) -> None:
+        connection = self._connections.get(dsn)
+        if connection is None or connection.is_closed():
+            connection = self._connections[dsn] = await asyncpg.connect(dsn, timeout=STATEMENT_WAIT_S)
+        await connection.execute(statement, timeout=STATEMENT_WAIT_S)
+
+    async def leave(self, dsn: str) -> None:
+        connection = self._connections.pop(dsn, None)
+        if connection is not None:
             await connection.close()
 
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(run())).result()
+
+@cache
+def _hand() -> _Hand:
+    return _Hand()
