@@ -29,7 +29,6 @@ from hongyan.way import state, watch
 
 TRACE_S_MAX: Final = 10.0
 TRACE_PDUS_MAX: Final = 2_000
-LISTEN_SPARE_S: Final = 0.5  # for what was told last to arrive
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Settings = Annotated[
