@@ -45,6 +45,7 @@ import java.util.Map;
  */
 public final class Smsgate {
     private static volatile Channel channel;
+    private static volatile long sgipStamp;
 
     private static String hex(byte[] octets) {
         StringBuilder written = new StringBuilder();
@@ -183,10 +184,13 @@ public final class Smsgate {
     }
 
     private static void heard(Channel to, SgipSubmitRequestMessage submit) {
+        // SMSGate gives the parts it joined the time of joining for the stamp of their sequence numbers; ours keeps
+        // one stamp for a connection, so it is learnt from what came whole.
+        if (submit.getFragments() == null || submit.getFragments().isEmpty()) sgipStamp = submit.getTimestamp();
         List<SgipReportRequestMessage> reports = new ArrayList<>();
         for (SgipSubmitRequestMessage part : parts(submit, submit.getFragments())) {
             SgipSubmitResponseMessage ack = new SgipSubmitResponseMessage(part.getHeader());
-            ack.setTimestamp(part.getTimestamp());
+            ack.setTimestamp(sgipStamp);
             ack.setResult((short) 0);
             to.writeAndFlush(ack);
             SgipReportRequestMessage report = new SgipReportRequestMessage();
