@@ -4,30 +4,43 @@
 .ONESHELL:
 .SHELLFLAGS = -euc
 .DEFAULT_GOAL = help
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check format console wheel bench lock clean
 
 PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --no-input
 # Wheels only: building from source would fetch build tools that no lock file names.
 INSTALL = $(PIP) install --require-hashes --only-binary=:all:
+# The machine's Node.js if it is new enough, else the one that .venv/.node put beside our Python.
+NPM = PATH="$(CURDIR)/.venv/node:$$PATH" npm --prefix console
+TYPED = console/src/api/schema.d.ts
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
+# Without the console everything else runs: who cannot reach the npm registry is told, and goes on.
 run: .venv/.run ## Set up, start everything with a demo tenant and a simulated operator, stop with Ctrl-C
-	@exec $(PY) -m hongyan run --demo $(ARGS)
+	@$(MAKE) -s console || echo "hongyan: the console could not be built (above); going on without it"
+	exec $(PY) -m hongyan run --demo $(ARGS)
 
-test: .venv/.dev ## Set up and run all tests on two cores
+test: .venv/.dev .venv/.console ## Set up and run all tests on two cores
 	@exec $(PY) -m pytest -n 2 $(ARGS)
 
-check: .venv/.dev ## Check format, lint and types
+check: .venv/.dev $(TYPED) ## Check format, lint and types
 	@$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(NPM) run --silent check
 
-format: .venv/.dev ## Format the code and mend what the linter can mend
+format: .venv/.dev .venv/.npm ## Format the code and mend what the linter can mend
 	@$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+	$(NPM) run --silent format
+
+console: .venv/.console ## Build the console's pages into the program
+
+wheel: .venv/.dev .venv/.console ## Build the wheel, with the console's pages, into dist/
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	ls dist
 
 bench: .venv/.dev ## Run the benchmarks
 	@exec $(PY) -m bench $(ARGS)
@@ -38,9 +51,11 @@ lock: .venv/.dev ## Lock the newest allowed versions, with hashes, under require
 	    --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet "$$@" > /dev/null; }
 	compile --output-file requirements/run.txt
 	compile --group dev --output-file requirements/dev.txt
+	.venv/lock-tool/bin/uv pip compile --group node --python $(PY) --python-version 3.11 --universal --upgrade \
+	    --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements/node.txt > /dev/null
 
 clean: ## Remove the virtual environment and caches; the state folder stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build console/node_modules src/hongyan/console
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.run: requirements/run.txt | .venv/.made
@@ -83,4 +98,36 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 	$(PY) -c 'import os, sys; print(os.path.relpath("src", sys.argv[1]))' "$$site" > "$$site/hongyan.pth"
 	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m hongyan "$$@"\n' > .venv/bin/hongyan
 	chmod +x .venv/bin/hongyan
+	touch $@
+
+# npm looks for node along PATH; .venv/node holds nothing where the machine's own does.
+.venv/.node: requirements/node.txt | .venv/.made
+	@mkdir -p .venv/node
+	if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null \
+	    || ! command -v npm > /dev/null; then
+	    echo "hongyan: no Node.js >= 20.19 here: installing the one from PyPI, for building the console …"
+	    $(INSTALL) -r requirements/node.txt
+	    for each in node npm npx; do ln -sf "../bin/$$each" ".venv/node/$$each"; done
+	fi
+	touch $@
+
+.venv/.npm: console/package-lock.json | .venv/.node
+	@echo "hongyan: installing what the console is built with (about 150 packages, half a minute) …"
+	$(NPM) ci --no-progress --loglevel=error
+	touch $@
+
+# Types are made anew only when the API became another: openapi.json keeps its age where nothing changed.
+.venv/.described: $(shell find src/hongyan -name '*.py') | .venv/.run
+	@$(PY) -c 'import msgspec; from hongyan.doors import http, openapi; print(msgspec.json.encode(openapi.document(http.VERSION)).decode())' > console/openapi.new
+	if cmp -s console/openapi.new console/openapi.json; then rm console/openapi.new; else mv console/openapi.new console/openapi.json; fi
+	touch $@
+
+console/openapi.json: .venv/.described ;
+
+$(TYPED): console/openapi.json console/scripts/types.mjs .venv/.npm
+	@$(NPM) run --silent types
+
+.venv/.console: $(TYPED) .venv/.npm $(shell find console -path console/node_modules -prune -o -type f -newer .venv/.console -print 2>/dev/null)
+	@echo "hongyan: building the console …"
+	$(NPM) run --silent build -- --logLevel warn
 	touch $@

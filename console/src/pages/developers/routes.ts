@@ -1,0 +1,4 @@
+/** Apps, keys, webhooks, the signature debugger, examples. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const DEVELOPERS: RouteRecordRaw[] = [];

@@ -1,0 +1,4 @@
+/** Prices, ledger, bills. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const MONEY: RouteRecordRaw[] = [];

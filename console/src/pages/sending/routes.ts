@@ -1,0 +1,4 @@
+/** One message, lists, exports and other jobs. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const SENDING: RouteRecordRaw[] = [];

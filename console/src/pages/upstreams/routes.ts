@@ -1,0 +1,4 @@
+/** Channels and routes. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const UPSTREAMS: RouteRecordRaw[] = [];

@@ -1,0 +1,4 @@
+/** Overview, first steps, statistics, alarms. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const WATCHING: RouteRecordRaw[] = [];

@@ -1,0 +1,4 @@
+/** Signatures, filings, templates, words. */
+import type { RouteRecordRaw } from "vue-router";
+
+export const WORDING: RouteRecordRaw[] = [];
