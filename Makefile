@@ -4,6 +4,8 @@
 .ONESHELL:
 .SHELLFLAGS = -euc
 .DEFAULT_GOAL = help
+# Some images set it: then every start of every process compiles the whole program anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test check format console wheel bench lock clean
 
 PY = .venv/bin/python

@@ -34,6 +34,7 @@ from hongyan.vault import Vault
 from hongyan.way.snapshot import Keeper
 
 EMAIL, PASSWORD = "bench@example.com", "a lantern in the reeds"
+BEGINNING = "+2126"  # of the list's numbers
 ALONE_S = 8.0  # codes alone, before and after
 PEOPLE = 4  # who ask at the same time
 ROUND_FIRST_KEY = FIRST_KEY + 10_000_000
@@ -92,7 +93,8 @@ async def under_a_list(
             assert told.state not in (ListStage.FAILED, ListStage.PAUSED), told
             await asyncio.sleep(0.1)
 
-    read = await lists.read_in(database, vault, known, TENANT, "csv", file_of(arguments.rows), "bench")
+    rows = file_of(arguments.rows, BEGINNING)
+    read = await lists.read_in(database, vault, known, TENANT, "csv", rows, "bench")
     wanted = Wanted(
         mapping=Mapped("number", {"number": "word"}, "reference"), template="load", signature="Bench", app_id=1,
     )  # fmt: skip

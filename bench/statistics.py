@@ -44,6 +44,7 @@ SELECT hour, tenant_id, s.status, s.cause, (tenant_id + template) % 3, tenant_id
         CASE WHEN fate < 0.94 THEN 0 ELSE message.cause END, operator * 2 + message.channel / 2 + 1,
         CASE WHEN fate < 0.94 THEN message.latency + 2 ELSE 0 END)) s(status, cause, channel, latency)
  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+ ORDER BY 1 -- as cells come into being: an hour's lie together
 """
 
 

@@ -7,6 +7,7 @@ that program is absent; how many were skipped, and for want of what, stands at t
 import asyncio
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -17,6 +18,10 @@ import uvloop
 import database as databases
 
 ABSENT: Final = "skipped because absent: "
+
+# Where an image forbids it, each of some hundred processes would compile the whole program anew, and each run the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -450,6 +450,19 @@ class Laid:
 
         await until(told, "without a final notice")
 
+    @asynccontextmanager
+    async def another(
+        self,
+        *,
+        balance_micro: int = PLENTY_MICRO,
+        limits: Mapping[Purpose, tuple[int, int, int]] = NO_LIMITS,
+    ) -> AsyncIterator[Caller]:
+        """The program of one more tenant, who sends over the same channel and is told at the same sink."""
+        async with self.install.database() as database:
+            key = (await _lay(database, self.install.settings, self.sink.port, balance_micro, limits))[1]
+        async with calling(self.install, key) as caller:
+            yield caller
+
     def doubled(self) -> int:
         """How many parts the operator took more than once."""
         return sum(max(0, one.parts - 1) for one in self.operator.destinations().values())
@@ -527,6 +540,28 @@ async def lay(
 ) -> tuple[TenantId, keys.NewKey]:
     """Lay tenant, key, wording, price, channel, route and webhook as an operator would, and tell the processes."""
     vault_ = await run.open_vault(database, known)
+    async with database.transaction() as tx:
+        config = {
+            "hosts": ["127.0.0.1"], "port": smpp_port, "system_id": "test", "password": "secret",
+            "window_size": WINDOW_SIZE, "backoff_s": 0.05, "backoff_s_max": 0.2, "close_wait_s": 2.0,
+        }  # fmt: skip
+        channel_id = await upstreams.add_channel(
+            tx, vault_, name="test", kind="smpp", settings=config, sessions=sessions, access_number="1069",
+            cost_micro=30_000,
+        )  # fmt: skip
+        await routes.add(tx, channel_id)
+    return await _lay(database, known, hook_port, balance_micro, limits)
+
+
+async def _lay(
+    database: db.Database,
+    known: settings.Settings,
+    hook_port: int,
+    balance_micro: int,
+    limits: Mapping[Purpose, tuple[int, int, int]],
+) -> tuple[TenantId, keys.NewKey]:
+    """The same of one tenant, without the channel and its route."""
+    vault_ = await run.open_vault(database, known)
     master = vault.read_master_key(known.master_key, known.state_dir / "master.key")
     async with database.transaction() as tx:
         tenant_id = await tenants.create(
@@ -541,15 +576,6 @@ async def lay(
             template_id = await templates.propose(tx, tenant_id, code, templates.Wanted(body), purpose)
             await templates.decide(tx, template_id, approve=True, who="test")
         await prices.put(tx, PRICE_MICRO, tenant_id=tenant_id)
-        config = {
-            "hosts": ["127.0.0.1"], "port": smpp_port, "system_id": "test", "password": "secret",
-            "window_size": WINDOW_SIZE, "backoff_s": 0.05, "backoff_s_max": 0.2, "close_wait_s": 2.0,
-        }  # fmt: skip
-        channel_id = await upstreams.add_channel(
-            tx, vault_, name="test", kind="smpp", settings=config, sessions=sessions, access_number="1069",
-            cost_micro=30_000,
-        )  # fmt: skip
-        await routes.add(tx, channel_id)
         await webhooks.put(tx, vault_, known, app_id, f"http://127.0.0.1:{hook_port}/hook")
     await database.notify("control")
     return tenant_id, key

@@ -298,17 +298,24 @@ SELECT tenant_id, status, coalesce(m.messages, 0)::bigint AS messages, coalesce(
                FROM tally GROUP BY 1, 2) t USING (tenant_id, status)
  WHERE coalesce(m.messages, 0) <> coalesce(t.messages, 0) OR coalesce(m.price_micro, 0) <> coalesce(t.price_micro, 0)
 """
+# Joined as wholes: asked message by message, ten thousand messages took ten seconds.
 NOTICED_SQL: LiteralString = """
-SELECT m.id, m.status, (SELECT count(*) FROM notice n WHERE n.message_id = m.id AND n.kind = 1) AS notices
-  FROM message m
- WHERE (SELECT count(*) FROM notice n WHERE n.message_id = m.id AND n.kind = 1) <> (NOT m.status IN (0, 7))::int
+WITH told AS MATERIALIZED (SELECT message_id AS id, count(*) AS notices FROM notice WHERE kind = 1 GROUP BY 1)
+SELECT id, m.status, coalesce(notices, 0) AS notices
+  FROM message m LEFT JOIN told USING (id)
+ WHERE coalesce(notices, 0) <> (NOT m.status IN (0, 7))::int
 """
 # An open message stands in a queue table, or nobody would ever end it; a final one stands in none.
 ADRIFT_SQL: LiteralString = """
-SELECT m.id, m.status FROM message m
- WHERE (m.status IN (0, 7)) <> (EXISTS (SELECT FROM outbox o WHERE o.id = m.id)
-                             OR EXISTS (SELECT FROM submitted s WHERE s.message_id = m.id AND s.state < 2))
-    OR (m.status = 7) <> EXISTS (SELECT FROM outbox o WHERE o.id = m.id AND o.owner < 0)
+WITH queued AS MATERIALIZED (
+    SELECT id, bool_or(held) AS held
+      FROM (SELECT id, owner < 0 AS held FROM outbox
+             UNION ALL
+            SELECT message_id, false FROM submitted WHERE state < 2) q
+     GROUP BY 1)
+SELECT id, m.status
+  FROM message m LEFT JOIN queued USING (id)
+ WHERE (m.status IN (0, 7)) <> (held IS NOT NULL) OR (m.status = 7) <> coalesce(held, false)
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from hongyan import settings
-from hongyan.__main__ import app
+from hongyan.__main__ import application
 from hongyan.commands.check import knob_list
 from hongyan.way.measure import Counters
 
@@ -218,7 +218,7 @@ def _commands(line: str) -> Iterator[list[str]]:
 
 
 def _exists(words: list[str]) -> bool:
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(application())
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words[0]]
         words = words[1:]

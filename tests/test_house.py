@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +30,7 @@ FLOORS: Final = (
     ("otp", "marketing"),
     ("doors", "simulator"),
     ("run", "backup"),
+    ("rooms",),
     ("commands",),
     ("__main__",),
 )
@@ -68,16 +70,15 @@ class Module(NamedTuple):
         return ast.get_docstring(self.tree) or ""
 
 
-def read_modules() -> list[Module]:
+@cache
+def sources() -> list[Module]:
+    """Every file of the program, read once; not where other tests are only collected."""
     modules = []
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
         modules.append(Module(name, parts[0], ast.parse(path.read_text("utf-8"), str(path))))
     return modules
-
-
-MODULES: Final = read_modules()
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
@@ -99,13 +100,13 @@ def rooms_used(module: Module) -> set[str]:
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {module.room for module in MODULES} - {"__init__"} <= FLOOR_OF.keys()
+    assert {module.room for module in sources()} - {"__init__"} <= FLOOR_OF.keys()
 
 
 def test_imports_go_only_downward() -> None:
     upward = [
         f"{module.name} imports {room}"
-        for module in MODULES
+        for module in sources()
         for room in rooms_used(module)
         if FLOOR_OF[room] >= FLOOR_OF[module.room]
     ]
@@ -115,7 +116,7 @@ def test_imports_go_only_downward() -> None:
 def test_shut_doors_stay_shut() -> None:
     opened = [
         f"{module.name} imports {room}"
-        for module in MODULES
+        for module in sources()
         for room in rooms_used(module)
         if (module.room, room) in SHUT or module.room in {"wire", "vocab"}
     ]
@@ -123,17 +124,17 @@ def test_shut_doors_stay_shut() -> None:
 
 
 def test_only_db_imports_the_driver() -> None:
-    assert {m.name for m in MODULES if any(n.split(".")[0] == "asyncpg" for n in imports(m.tree))} == {"db"}
+    assert {m.name for m in sources() if any(n.split(".")[0] == "asyncpg" for n in imports(m.tree))} == {"db"}
 
 
 def test_the_wire_knows_neither_sockets_nor_clocks() -> None:
     outside = {"asyncio", "socket", "time", "threading", "ssl", "selectors"}
-    wire = [module for module in MODULES if module.room == "wire"]
+    wire = [module for module in sources() if module.room == "wire"]
     assert [f"{m.name}: {n}" for m in wire for n in imports(m.tree) if n.split(".")[0] in outside] == []
 
 
 def test_campaigns_and_codes_enter_the_plane_only_through_accept() -> None:
-    callers = [module for module in MODULES if module.room in {"otp", "marketing"}]
+    callers = [module for module in sources() if module.room in {"otp", "marketing"}]
     assert [f"{m.name}: {n}" for m in callers for n in imports(m.tree) if n.startswith("hongyan.way")
             and not n.startswith("hongyan.way.accept")] == []  # fmt: skip
 
@@ -142,18 +143,18 @@ def test_campaigns_and_codes_enter_the_plane_only_through_accept() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert [module.name for module in MODULES if not module.docstring] == []
+    assert [module.name for module in sources() if not module.docstring] == []
 
 
 def test_no_module_is_named_by_technique() -> None:
-    assert [module.name for module in MODULES if TECHNIQUE & set(module.name.split("."))] == []
+    assert [module.name for module in sources() if TECHNIQUE & set(module.name.split("."))] == []
 
 
 def test_every_task_has_a_parent() -> None:
     """A task belongs to a TaskGroup: neither asyncio nor a loop is asked for one, but by those who say why."""
     orphans = {
         f"{module.name}:{node.lineno}"
-        for module in MODULES
+        for module in sources()
         if module.name not in PARENTLESS
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and _makes_orphan(node.func)
@@ -175,8 +176,8 @@ def _makes_orphan(called: ast.expr) -> bool:
 @pytest.mark.parametrize("room", ["way", "channels"])
 def test_public_functions_are_described_where_they_are_not_evident(room: str) -> None:
     """A method of a Protocol is described there, once for all kinds."""
-    modules = [module for module in MODULES if module.room == room]
-    promised = {name for module in MODULES for name in _protocol_methods(module.tree)}
+    modules = [module for module in sources() if module.room == room]
+    promised = {name for module in sources() for name in _protocol_methods(module.tree)}
     assert [
         f"{module.name}.{function.name}"
         for module in modules
@@ -251,12 +252,12 @@ def claims(module: Module) -> set[str]:
 
 
 def test_every_table_names_its_room() -> None:
-    names = {module.name for module in MODULES}
+    names = {module.name for module in sources()}
     assert {table: room for table, room in ROOM_OF.items() if room not in names} == {}
 
 
 def test_every_module_says_which_tables_it_writes() -> None:
-    for module in MODULES:
+    for module in sources():
         assert claims(module) == writes(module).keys(), f"{module.name}: claimed, and written"
 
 
@@ -264,7 +265,7 @@ def test_a_table_is_written_by_its_room_alone() -> None:
     """What is merely forgotten on time, the forgetter may delete in every room."""
     trespasses = [
         f"{module.name} writes {table} of {ROOM_OF[table]}"
-        for module in MODULES
+        for module in sources()
         for table, hows in writes(module).items()
         if not f"{module.name}.".startswith(f"{ROOM_OF[table]}.")
         and not (module.name == FORGETTER and hows == {"DELETE FROM"})

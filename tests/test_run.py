@@ -23,7 +23,7 @@ from hongyan.settings import ROLES, Settings
 from hongyan.simulator import Behaviour
 from hongyan.simulator.behaviour import Span
 from hongyan.vocab.message import Purpose, Status
-from install import WINDOW_SIZE, Laid, installed, numbers
+from install import WINDOW_SIZE, Caller, Laid, installed, numbers
 
 DELIVERED: Final = Status.DELIVERED.number
 PAIR: Final = "door door gateway gateway clerk"
@@ -160,7 +160,7 @@ def _curl_in(said: str) -> str:
 
 
 def _management_in(said: str) -> str:
-    found = re.search(r"^Manage, as .*\n\n((?:.+\n)+)", said, re.MULTILINE)
+    found = re.search(r"^Manage by the API.*\n\n((?:.+\n)+)", said, re.MULTILINE)
     assert found is not None, said
     return _strictly(found[1])
 
@@ -323,34 +323,40 @@ async def test_an_upgrade_with_messages_in_flight_loses_none(database: str) -> N
 # ── two doors, two gateways ───────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_frequency_limit_holds_over_two_doors(database: str) -> None:
-    limits = {Purpose.TRANSACTIONAL: (0, 0, 10)}
-    async with installed(layout=PAIR, dsn=database, limits=limits, sessions=2) as laid:
-        answers = await laid.caller.at_once([("13800138000", None)] * 200)
-        accepted = [answer for answer in answers if answer.accepted]
-        assert len(accepted) == 10
-        assert {answer.code for answer in answers if not answer.accepted} == {"Limit.Day"}
-        await laid.all_told([answer.message_id for answer in accepted])
-        assert laid.operator.destination("13800138000").parts == 10
-
-
-async def test_one_idempotency_key_is_one_message_over_two_doors(database: str) -> None:
+async def test_limits_idempotency_keys_and_balances_hold_over_two_doors_and_gateways(database: str) -> None:
+    """One install, a tenant for each law: a frequency limit, one message a key, as many as the balance buys."""
     async with installed(layout=PAIR, dsn=database, sessions=2) as laid:
-        answers = await laid.caller.at_once([("13800138000", "once")] * 100)
-        assert all(answer.accepted for answer in answers)
-        assert len({answer.message_id for answer in answers}) == 1
-        await laid.all_told([answers[0].message_id])
-        assert laid.operator.destination("13800138000").parts == 1
-
-
-async def test_a_balance_for_so_many_buys_exactly_so_many_over_two_doors_and_gateways(database: str) -> None:
-    enough_for = 150
-    balance_micro = enough_for * install.PRICE_MICRO + install.PRICE_MICRO // 2
-    async with installed(layout=PAIR, dsn=database, balance_micro=balance_micro, sessions=2) as laid:
-        answers = await laid.caller.at_once([(number, None) for number in numbers(400)])
-        accepted = [answer for answer in answers if answer.accepted]
-        assert len(accepted) == enough_for
-        assert {answer.code for answer in answers if not answer.accepted} == {"Account.BalanceInsufficient"}
-        await laid.all_told([answer.message_id for answer in accepted])
+        async with laid.another(limits={Purpose.TRANSACTIONAL: (0, 0, 10)}) as caller:
+            await _a_frequency_limit_holds(laid, caller)
+        await _one_idempotency_key_is_one_message(laid, laid.caller)
+        enough_for = 150
+        balance_micro = enough_for * install.PRICE_MICRO + install.PRICE_MICRO // 2
+        async with laid.another(balance_micro=balance_micro) as caller:
+            await _a_balance_buys_exactly(laid, caller, enough_for)
         async with laid.install.database() as books:
             await install.books_balance(books)
+
+
+async def _a_frequency_limit_holds(laid: Laid, caller: Caller) -> None:
+    answers = await caller.at_once([("13800138000", None)] * 200)
+    accepted = [answer for answer in answers if answer.accepted]
+    assert len(accepted) == 10
+    assert {answer.code for answer in answers if not answer.accepted} == {"Limit.Day"}
+    await laid.all_told([answer.message_id for answer in accepted])
+    assert laid.operator.destination("13800138000").parts == 10
+
+
+async def _one_idempotency_key_is_one_message(laid: Laid, caller: Caller) -> None:
+    answers = await caller.at_once([("13800138001", "once")] * 100)
+    assert all(answer.accepted for answer in answers)
+    assert len({answer.message_id for answer in answers}) == 1
+    await laid.all_told([answers[0].message_id])
+    assert laid.operator.destination("13800138001").parts == 1
+
+
+async def _a_balance_buys_exactly(laid: Laid, caller: Caller, enough_for: int) -> None:
+    answers = await caller.at_once([(number, None) for number in numbers(400)])
+    accepted = [answer for answer in answers if answer.accepted]
+    assert len(accepted) == enough_for
+    assert {answer.code for answer in answers if not answer.accepted} == {"Account.BalanceInsufficient"}
+    await laid.all_told([answer.message_id for answer in accepted])

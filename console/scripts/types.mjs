@@ -8,6 +8,10 @@ await writeFile("src/api/schema.d.ts", astToString(await openapiTS(described)));
 const tenanted = [];
 for (const [path, methods] of Object.entries(described.paths))
   for (const [method, operation] of Object.entries(methods))
-    if (operation.parameters?.some((one) => one.name === "tenant_id" && one.in === "query"))
+    // Where the platform says by tenant_id which row is meant, it is no "on whose behalf".
+    if (
+      operation["x-reach"] !== "platform" &&
+      operation.parameters?.some((one) => one.name === "tenant_id" && one.in === "query")
+    )
       tenanted.push(`${method.toUpperCase()} ${path}`);
 await writeFile("src/api/tenanted.json", JSON.stringify(tenanted, null, 1));

@@ -48,6 +48,7 @@ class Settings:
     accept_batch_max: int = 500  # rows in one commit: beyond it PostgreSQL's cost per row no longer falls
     accept_waiting_max: int = 20_000  # requests waiting for a commit; beyond it 503 rather than a late answer
     accept_gather_ms: float = 8.0  # the longest wait for company before a commit
+    list_rows_per_s: int = 8_500  # of lists, together: more, and codes wait for the two cores they share
     accept_wait_s: float = 10.0  # an answer later than this helps nobody: 503
     validity_s_default: int = 86_400
     validity_s_max: int = 259_200  # 3 days: beyond it operators have forgotten the message

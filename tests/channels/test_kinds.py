@@ -117,6 +117,16 @@ def test_every_kind_has_a_schema_in_which_every_field_is_described(kind: str) ->
     assert all("description" in field for field in settings["properties"].values())
 
 
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_every_setting_that_says_where_a_kind_connects_binds_its_secrets(kind: str) -> None:
+    document = kinds.schema(kind)
+    fields = document["$defs"][document["$ref"].rpartition("/")[2]]["properties"]
+    places = {name for name in fields if {"host", "hosts", "port", "url", "tls"} & set(name.split("_"))}
+    ours = {"listen_host", "listen_port", "push_url"}  # where they reach us
+    assert places - ours == {name for name, field in fields.items() if field.get("x-connects")}
+    assert kind == "loopback" or places
+
+
 def test_the_schema_hides_passwords() -> None:
     settings = kinds.schema("smpp")["$defs"]["Config"]["properties"]
     assert settings["password"]["format"] == "password"

@@ -436,6 +436,31 @@ async def test_two_runners_send_each_row_once(database: str, tmp_path: Path) -> 
         assert set(sent.values()) == {1}
 
 
+async def test_a_pause_does_not_wait_for_the_pace_of_a_chunk_and_loses_no_row_of_it(
+    database: str, tmp_path: Path
+) -> None:
+    async with room(database, tmp_path) as one:
+        list_id = await one.checked(numbers(500))
+        await one.start(list_id)
+        slow = replace(one.tools, settings=replace(one.tools.settings, list_rows_per_s=100))
+        async with one.working(slow), asyncio.timeout(WAIT_S):
+            while not await one.messages():
+                await asyncio.sleep(0.02)
+            await one.move(lists.pause, list_id)
+            while (await sending_of(one, list_id)).accepted == 0:
+                await asyncio.sleep(0.02)
+        accepted = (await sending_of(one, list_id)).accepted
+        assert accepted == (await one.messages()).total() < 500
+        assert accepted % sending.SLICE_ROWS == 0
+        await one.move(lists.resume, list_id)
+        async with one.working():
+            told = await one.until(list_id, ListStage.DONE)
+        assert told.sending is not None
+        assert told.sending.accepted == 500
+        assert set((await one.messages()).values()) == {1}
+        await books_balance(one.tools.database)
+
+
 async def test_a_list_that_runs_out_of_money_waits_for_more(database: str, tmp_path: Path) -> None:
     async with room(database, tmp_path, {"balance_micro": 700 * PRICE}) as one:
         list_id = await one.checked(numbers(1_000))

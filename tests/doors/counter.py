@@ -75,13 +75,12 @@ async def served(
                 world.database, keeper, world.vault, settings, Counters(), lambda _lane: 0, lambda _rows: None
             )
             loops.append(group.create_task(acceptor.run()))
-        door = Door(settings, keeper, world.database, world.vault, acceptor)
+        upstream = Upstream(world.database, keeper, world.vault, settings, Counters(), lambda _owed: None)
+        door = Door(settings, keeper, world.database, world.vault, acceptor, upstream.texted)
         loops.append(group.create_task(door.run()))
-        upstream = None
         if pushes:
-            upstream = Upstream(world.database, keeper, world.vault, settings, Counters(), lambda _owed: None)
             loops.append(group.create_task(upstream.run()))
-        app = http.build(door, lambda: b"up 1\n", upstream, manages=manages)
+        app = http.build(door, lambda: b"up 1\n", upstream if pushes else None, manages=manages)
         server = http.Server(http.serve_config(door, app, hot=sock is None))
         serving = group.create_task(server.serve(sockets=[sock] if sock else None))
         async with asyncio.timeout(WAIT_S):
@@ -89,7 +88,7 @@ async def served(
         try:
             yield Served(door, keeper, server, 0 if sock else server.port)
         finally:
-            server.should_exit = True
+            server.stop()
             await serving
             if isinstance(app, Forward):
                 await app.close()

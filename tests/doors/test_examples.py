@@ -21,6 +21,7 @@ WAIT_S: Final = 30.0
 # How a block of a language is run; `{}` is the file it was cut into.
 PROGRAMS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "sh": ("example.sh", ("sh", "{}")),
+    "shell": ("basic.sh", ("sh", "{}")),
     "python": ("example.py", ("python3", "{}")),
     "javascript": ("example.mjs", ("node", "{}")),
     "php": ("example.php", ("php", "{}")),
@@ -50,6 +51,7 @@ async def run(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     "language",
     [
         pytest.param("sh", marks=[pytest.mark.needs("openssl"), pytest.mark.needs("curl")]),
+        pytest.param("shell", marks=pytest.mark.needs("curl")),
         pytest.param("python", marks=pytest.mark.needs("python3")),
         pytest.param("javascript", marks=pytest.mark.needs("node")),
         pytest.param("php", marks=pytest.mark.needs("php")),

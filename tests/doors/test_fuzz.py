@@ -176,7 +176,7 @@ def _naming(route: Route, laid: Laid, tenant_id: int | None) -> Callable[[Any], 
             case.query.pop("tenant_id")
         if tenant_id is not None and route.reach in {Reach.TENANT, Reach.ANY}:
             case.query = {**(case.query or {}), "tenant_id": tenant_id}
-        if route.name == "traceChannel":
+        if route.name in {"traceChannel", "watchOverview"}:
             case.query = {"seconds": 0.1}
         return case
 

@@ -16,6 +16,7 @@ from doors.counter import Reply, ask, basic
 from doors.management.desk import FOREIGN, KEY, NOBODY, Desk, Who, desk
 from doors.management.laid import Laid, lay
 from hongyan.control.permissions import PLATFORM_ROLES, SCOPES, TENANT_ROLES, Role
+from hongyan.doors.events import KIND
 from hongyan.doors.route import Reach, Route
 from hongyan.doors.routes import ROUTES
 
@@ -29,6 +30,7 @@ QUERIES: Final = {
     "uploadDocument": {"kind": "other", "name": "a.pdf"},
     "uploadList": {"name": "b"},
     "traceChannel": {"seconds": "0.1"},
+    "watchOverview": {"seconds": "0.1"},
 }
 # Bodies that do not go where the examples would.
 BODIES: Final[Mapping[str, Mapping[str, object]]] = {
@@ -96,7 +98,8 @@ async def walk(database: str, who: Who) -> tuple[set[str], list[str]]:
             reply = await question(one, laid, route, who, head)
             if reply.status >= 500:
                 broken.append(f"{line_of(route)} {reply.body.decode()}")
-            if "content-disposition" in reply.headers or reply.code not in REFUSED:
+            told = "content-disposition" in reply.headers or reply.headers["content-type"].startswith(KIND)
+            if told or reply.code not in REFUSED:
                 let_in.add(line_of(route))
     return let_in, broken
 

@@ -11,7 +11,7 @@ import pytest
 import make
 from doors.counter import Served, ask
 from hongyan.vocab.cause import Cause
-from hongyan.vocab.message import Status
+from hongyan.vocab.message import Purpose, Status
 
 NOW = datetime.now(UTC)
 
@@ -60,10 +60,20 @@ async def test_every_filter_leaves_what_it_says(
         new = str(await make.message(tx, world, status=Status.DELIVERED, reference="a b"))
         old = str(
             await make.message(
-                tx, world, at=hour_ago, number="+8613900139000", status=Status.UNDELIVERED, template_id=0
+                tx,
+                world,
+                at=hour_ago,
+                number="+8613900139000",
+                status=Status.UNDELIVERED,
+                cause=Cause.ABSENT,
+                purpose=Purpose.PROMOTIONAL,
+                channel_id=world.channel_id,
+                app_id=world.app_id + 1,
+                template_id=0,
             )
         )
     (template,) = await world.database.fetch("SELECT code FROM template")
+    (channel,) = await world.database.fetch("SELECT name FROM channel WHERE id = $1", world.channel_id)
     half_ago = (NOW - timedelta(minutes=30)).isoformat()
     for query, found in (
         ({}, [new, old]),
@@ -73,6 +83,15 @@ async def test_every_filter_leaves_what_it_says(
         ({"status": "expired"}, []),
         ({"template": template["code"]}, [new]),
         ({"template": "no such"}, []),
+        ({"cause": "absent"}, [old]),
+        ({"cause": "network"}, []),
+        ({"purpose": "promotional"}, [old]),
+        ({"channel": channel["name"]}, [old]),
+        ({"channel": f"#{world.channel_id}"}, [old]),
+        ({"channel": "no such"}, []),
+        ({"app_id": world.app_id}, [new]),
+        ({"number": make.NUMBER, "cause": "absent"}, []),
+        ({"reference": "a b", "app_id": world.app_id}, [new]),
         ({"from": half_ago}, [new]),
         ({"to": half_ago}, [old]),
         ({"number": make.NUMBER, "status": "undelivered"}, []),

@@ -64,10 +64,9 @@ BUILT: Final = words_of(*DENIED)
 # ---- dress
 
 
-TRADITIONAL: Final = {
-    simplified: [each for each, of in SIMPLIFIED.items() if of == simplified]
-    for simplified in set(SIMPLIFIED.values())
-}
+TRADITIONAL: Final[dict[str, list[str]]] = {}
+for _each, _simplified in SIMPLIFIED.items():
+    TRADITIONAL.setdefault(_simplified, []).append(_each)
 LOOK_ALIKE: Final = dict(zip("aeopcxyi", "аеорсхуі", strict=True))
 CHINESE: Final = range(0x4E00, 0xA000)
 

@@ -23,7 +23,7 @@ from hongyan.egress import open_egress
 from hongyan.settings import Settings
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import AppId, Status, TenantId
-from hongyan.way import notify, owing
+from hongyan.way import notify, owing, posted
 from hongyan.way.notice import INBOUND, STATUS, body_of, mac_of
 from hongyan.way.notify import Owed, Payer
 from hongyan.way.snapshot import Keeper
@@ -764,3 +764,66 @@ async def test_a_notice_is_given_up_after_a_day_of_trying(
             await tx.execute(f"UPDATE notice SET {columns}")
             assert await notify.give_up(tx, SETTINGS) == (2 if gone else 0)
         assert len(await left(world)) == (0 if gone else 2)
+
+
+# ── the log of POSTs ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def logged(world: make.World) -> list[posted.Posted]:
+    async with world.database.transaction() as tx:
+        return list(await posted.page(tx, [world.app_id], failed=False, limit=100))
+
+
+async def test_each_post_is_logged_under_the_id_it_went_with(database: str) -> None:
+    answers = iter([500, 200])
+    async with (
+        sinking(lambda _: next(answers)) as sink,
+        one_webhook(database, sink) as world,
+        clerk(world) as ours,
+    ):
+        sink.heard = ours.payer.wake
+        notices = await owe_rows(world, 3, leased=True)
+        ours.payer.owe(notices)
+        async with running(ours.payer) as task:
+            await sink.until(lambda: len(sink.taken()) == 3)
+            ours.payer.stop()
+            await task
+        taken, failed = await logged(world)
+    assert [str(failed.id), str(taken.id)] == [post.headers["hongyan-delivery-id"] for post in sink.posts]
+    assert (failed.status, failed.attempt, failed.taken) == (500, 1, False)
+    assert list(failed.notice_ids) == [notice.id for notice in notices]
+    assert (taken.status, taken.attempt, taken.taken, list(taken.notice_ids)) == (200, 2, True, [])
+    assert sorted(map(str, taken.message_ids)) == sorted(ids_of(notices))
+    assert taken.kinds == bytes([STATUS] * 3)
+
+
+async def test_a_post_that_nobody_answers_is_logged_with_the_reason(database: str) -> None:
+    async with sinking(always(200)) as sink:
+        pass  # nobody listens there any more
+    async with one_webhook(database, sink) as world, clerk(world, chance=1.0) as ours:
+        ours.payer.owe(await owe_rows(world, 1, leased=True))
+        async with running(ours.payer) as task, asyncio.timeout(DEADLINE_S):
+            while not ours.payer.counts.failed_posts:
+                await asyncio.sleep(0)
+            ours.payer.stop()
+            await task
+        (one,) = await logged(world)
+    assert (one.status, one.error) == (0, "no connection")
+
+
+async def test_what_cannot_be_logged_does_not_stop_the_telling(database: str) -> None:
+    async with (
+        sinking(always(200)) as sink,
+        one_webhook(database, sink) as world,
+        clerk(world) as ours,
+    ):
+        sink.heard = ours.payer.wake
+        await world.database.execute("ALTER TABLE delivery ADD CHECK (took_ms < 0)")
+        first = await owe_rows(world, 2, leased=True)
+        ours.payer.owe(first)
+        async with running(ours.payer):
+            await sink.until(lambda: len(sink.taken()) == 2)
+            second = await owe_rows(world, 2)  # found by a claim, after the log could not be written
+            ours.payer.wake()
+            await sink.until(lambda: len(sink.taken()) == 4)
+    assert sorted(sink.taken()) == sorted(ids_of([*first, *second]))

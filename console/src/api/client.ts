@@ -47,12 +47,15 @@ export function onEnded(callback: () => void): void {
 }
 
 const spoken: Middleware = {
-  onRequest({ request, schemaPath }) {
+  async onRequest({ request, schemaPath }) {
     request.headers.set("Accept-Language", saying.language);
     if (saying.tenant !== null && TENANTED.has(`${request.method} ${schemaPath}`)) {
       const url = new URL(request.url);
       if (!url.searchParams.has("tenant_id")) url.searchParams.set("tenant_id", String(saying.tenant));
-      return new Request(url, request);
+      if (request.body === null) return new Request(url, request);
+      // The body of a Request is a stream, and browsers send streams by HTTP/2 alone.
+      const { method, headers, credentials, signal } = request;
+      return new Request(url, { method, headers, credentials, signal, body: await request.arrayBuffer() });
     }
     return undefined;
   },
@@ -62,6 +65,7 @@ export const api = createClient<paths>({
   baseUrl: location.origin,
   headers: { "Hongyan-Console": "1" },
   credentials: "same-origin",
+  querySerializer: { array: { style: "form", explode: false } }, // lists are written with commas
   fetch: (request) =>
     fetch(request, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(WAIT_MS)]) }),
 });

@@ -127,7 +127,7 @@ const GROUPS: Group[] = [
       entry("/people", User, "users.read"),
       entry("/audit", Message, "audit.read"),
       entry("/policies", Setting, "tenants.read", "platform"),
-      entry("/retention", Lock, "consents.read", "platform"),
+      entry("/retention", Lock, "consents.read"),
       entry("/configuration", Setting, "configuration.read", "platform"),
     ],
   },

@@ -9,6 +9,7 @@ import {
 } from "echarts/components";
 import { init, registerTheme, use, type EChartsType } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
+import { colour } from "./colour";
 
 use([
   AriaComponent,
@@ -21,11 +22,6 @@ use([
   TooltipComponent,
   VisualMapComponent,
 ]);
-
-/** Return a colour of ours as it is now; canvas knows no CSS variables. */
-export function colour(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
 
 function theme(): object {
   const line = { lineStyle: { color: colour("--line") } };

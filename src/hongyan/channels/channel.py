@@ -198,6 +198,9 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     window_used: int
     window_size: int
     up_s: float  # for how long it has been logged in
+    answered: int = 0  # submits since its place was opened, over all its connections
+    not_taken: int = 0  # of them: declined, throttled
+    waited_s: float = 0.0  # for all those answers together
 
 
 class Attended(Protocol):

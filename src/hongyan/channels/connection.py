@@ -229,6 +229,7 @@ class Connection(asyncio.Protocol):
     def _tell(self, answers: list[Answer], reports: list[Report], inbound: list[Inbound]) -> None:
         sink = self._sessions.sink
         if answers:
+            self._post.heard(answers)
             sink.answered(answers)
         if reports or inbound:
             self.unsettled += len(reports) + len(inbound)

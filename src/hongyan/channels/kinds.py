@@ -44,6 +44,9 @@ class BadSettings(ValueError):  # noqa: N818 - a statement about what a person w
 HIDDEN: Final = (
     "***"  # stands for a secret in settings that people see, and means "as stored" in those they give
 )
+# Settings that say where a kind connects, and how sure it is of who answers there: whoever gets to change one could
+# have a stored secret sent to a host of theirs.
+CONNECTS: Final = frozenset({"hosts", "port", "url", "tls", "tls_ca_file", "tls_name", "tls_verify"})
 
 
 def build(kind: str, settings: Mapping[str, object], egress: Egress | None = None) -> Channel:
@@ -91,7 +94,8 @@ def has_sessions(kind: str) -> bool:
 def schema(kind: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a kind's settings, for forms.
 
-    Fields carry a title and a description; secrets are marked writeOnly.
+    Fields carry a title and a description; secrets are marked writeOnly, and what a stored secret is bound to (CONNECTS)
+    x-connects.
     """
     document = msgspec.json.schema(_class(kind).Config, schema_hook=_describe_own)
     for definition in document.get("$defs", {}).values():
@@ -99,6 +103,8 @@ def schema(kind: str) -> dict[str, Any]:
             definition["additionalProperties"] = False
             for name, field in definition["properties"].items():
                 field.setdefault("title", _title(name))
+                if name in CONNECTS:
+                    field["x-connects"] = True
     return document
 
 
@@ -136,32 +142,58 @@ def hide(kind: str, settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def restore(kind: str, given: Mapping[str, object], stored: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as people gave them, with what is stored where they left HIDDEN. Raises BadSettings."""
+    """Return settings as people gave them, with what is stored where they left HIDDEN.
+
+    Raises BadSettings where nothing is stored, and where the settings connect elsewhere than those that are stored: a secret
+    goes only to where it was typed for.
+    """
     secret, secrets = _secret_settings(kind)
     whole = dict(given)
+    elsewhere = _elsewhere(kind, given, stored)
     for name, value in given.items():
         if name in secret and value == HIDDEN:
-            whole[name] = _stored(name, stored, name)
+            whole[name] = _stored(name, stored, name, elsewhere)
         elif name in secrets and isinstance(value, Mapping):
             known = stored.get(name)
             inner = known if isinstance(known, Mapping) else {}
             whole[name] = {
-                each: _stored(each, inner, f"{name}.{each}") if word == HIDDEN else word
+                each: _stored(each, inner, f"{name}.{each}", elsewhere) if word == HIDDEN else word
                 for each, word in value.items()
             }
     return whole
 
 
-def _stored(name: str, stored: Mapping[str, object], path: str) -> object:
+def _stored(name: str, stored: Mapping[str, object], path: str, elsewhere: str) -> object:
     if name not in stored:
         raise BadSettings(f"{path}: {HIDDEN} means as it is stored, and nothing is", path)
+    if elsewhere:
+        raise BadSettings(f"{path}: {elsewhere} changes, so give this secret anew", path)
     return stored[name]
+
+
+def _elsewhere(kind: str, given: Mapping[str, object], stored: Mapping[str, object]) -> str:
+    """Name a setting by which these settings connect elsewhere than the stored ones; "" if none does.
+
+    Fewer of the same hosts, or another order, is not elsewhere.
+    """
+    fields = _fields(kind)
+    names = CONNECTS & fields.keys()
+    if any("{" in str(each.get("url", "")) for each in (given, stored)):
+        names |= {"account", "recipes"} & fields.keys()  # words of these may stand in the address
+    for name in sorted(names):
+        usual = fields[name].get("default")
+        was, is_now = stored.get(name, usual), given.get(name, usual)
+        if isinstance(was, list | tuple) and isinstance(is_now, list | tuple):
+            if not all(each in was for each in is_now):
+                return name
+        elif was != is_now:
+            return name
+    return ""
 
 
 def _secret_settings(kind: str) -> tuple[set[str], set[str]]:
     """Name the settings of a kind that are a secret, and those that hold several by name."""
-    document = schema(kind)
-    properties = document["$defs"][document["$ref"].rpartition("/")[2]]["properties"]
+    properties = _fields(kind)
     one = {name for name, field in properties.items() if field.get("writeOnly")}
     several = {
         name
@@ -170,6 +202,15 @@ def _secret_settings(kind: str) -> tuple[set[str], set[str]]:
         and field["additionalProperties"].get("writeOnly")
     }
     return one, several
+
+
+def _fields(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the schema of each setting of a kind."""
+    document = schema(kind)
+    properties: dict[str, dict[str, Any]] = document["$defs"][document["$ref"].rpartition("/")[2]][
+        "properties"
+    ]
+    return properties
 
 
 def _class(kind: str) -> type[Any]:

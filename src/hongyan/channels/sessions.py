@@ -21,6 +21,7 @@ from typing import Any, Literal
 from hongyan import clock
 from hongyan.channels import trace
 from hongyan.channels.channel import (
+    Ack,
     Answer,
     ChannelState,
     Link,
@@ -30,6 +31,7 @@ from hongyan.channels.channel import (
     Sink,
     Throttled,
     Unreachable,
+    Unsure,
 )
 from hongyan.channels.connection import Connection
 from hongyan.channels.pause import DOUBLINGS_MAX, OVERFULL_WAIT_S, TIMER_EARLY_S, Pause
@@ -292,6 +294,9 @@ class Post:
     def __init__(self, sessions: Sessions, duty: Duty) -> None:
         self.duty = duty
         self.taken = 0  # window slots whose answers are not yet stored, over all its connections
+        self.answered = 0  # submits, since this place was opened; for people
+        self.not_taken = 0  # of them
+        self.waited_s = 0.0  # for all of them together
         self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
@@ -334,7 +339,20 @@ class Post:
             word = "up"
         window_size = 0 if self.duty is Duty.RECEIVE else self._sessions.terms.limits.window_size
         up_s = connection.logged_in_for_s(now_s) if connection is not None else 0.0
-        return SessionState(slot, word, self.duty.value, self.taken, window_size, round(up_s, 1))
+        return SessionState(
+            slot, word, self.duty.value, self.taken, window_size, round(up_s, 1), self.answered, self.not_taken,
+            self.waited_s,
+        )  # fmt: skip
+
+    def heard(self, answers: Sequence[Answer]) -> None:
+        """Count what became of submits; those without an answer are counted as nothing."""
+        for answer in answers:
+            outcome = type(answer.outcome)
+            if outcome is not Unsure:
+                self.answered += 1
+                self.waited_s += answer.at_s - answer.sent_at_s
+                if outcome is not Ack:
+                    self.not_taken += 1
 
     def submit(self, parcels: Sequence[Parcel]) -> None:
         if self.asleep:

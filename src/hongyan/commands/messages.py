@@ -7,7 +7,7 @@ import secrets
 import time
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, LiteralString
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -139,24 +139,16 @@ def trace(
     typer.echo(msgspec.json.format(msgspec.json.encode(story)).decode() if as_json else told(story))
 
 
-# Tenants are few and the tenant stands first in the key, so the id alone is looked for under each.
-OWNER_SQL: LiteralString = """
-SELECT m.tenant_id FROM tenant t CROSS JOIN LATERAL (
-    SELECT tenant_id FROM message WHERE tenant_id = t.id AND id = $1) m LIMIT 1
-"""
-
-
 async def _story(desk: Desk, message_id: uuid.UUID) -> "Story | None":
-    from hongyan.vocab.message import TenantId
     from hongyan.way import lookup
     from hongyan.way.snapshot import Keeper
 
     snapshot = await Keeper(desk.database, desk.vault).load()
     async with desk.database.transaction() as tx:
-        tenant_id = await tx.fetchval(OWNER_SQL, message_id)
+        tenant_id = await lookup.owner(tx, message_id)
         if tenant_id is None:
             return None
-        return await lookup.one(tx, snapshot, desk.vault, TenantId(tenant_id), message_id)
+        return await lookup.one(tx, snapshot, desk.vault, tenant_id, message_id)
 
 
 def _masked(story: "Story") -> "Story":
@@ -178,6 +170,7 @@ def told(story: "Story") -> str:
         ["to", f"{story.number or 'erased'}  ({place})"],
         ["text", story.text or "erased"],
         ["wording", f"{story.purpose}  signature {story.signature or '-'}  template {story.template or '-'}"],
+        ["app", f"{story.app or story.app_id}{'  (sandbox)' if story.sandbox else ''}"],
         ["cost", f"{story.part_count} part(s), {price}{refund}"],
         ["reference", story.reference or "-"],
         ["status", _verdict(story)],

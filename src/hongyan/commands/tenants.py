@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hongyan.commands import frame
+from hongyan.commands import frame, persons
 from hongyan.commands.frame import AsJson, Desk
 
 if TYPE_CHECKING:
@@ -453,3 +453,6 @@ def remove_webhook(tenant: Tenant, app: App = "main") -> None:
         await room.remove(tx, app_id)
 
     frame.change(step)
+
+
+tenants.command("shred")(persons.shred)

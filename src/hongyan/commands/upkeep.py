@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -32,13 +33,22 @@ def run(
     parent: Annotated[int, typer.Option(min=0, hidden=True, help="End with this process.")] = 0,
 ) -> None:
     """Run the platform until Ctrl-C: everything, or one process with the roles named."""
-    from hongyan import run as engine
+    from hongyan import observe
     from hongyan import settings as knobs
 
     settings = knobs.read()
     if port:
         settings = replace(settings, http_port=port)
-    raise typer.Exit(engine.run(settings, roles=_roles(role or ["all"]), demo=demo, parent=parent))
+    roles = _roles(role or ["all"])
+    observe.set_up("warning" if demo else settings.log_level, console=sys.stderr.isatty())
+    if roles:
+        from hongyan import rooms
+
+        rooms.run(settings, roles, parent)
+    else:
+        from hongyan import run as install
+
+        install.run(settings, demo=demo)
 
 
 def _roles(named: list[str]) -> tuple[str, ...]:

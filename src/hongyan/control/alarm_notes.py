@@ -176,4 +176,4 @@ async def _post(vault: Vault, egress: Egress, note: _Note) -> str:
     assert note.sealed is not None, "a rule with a webhook has its secret"
     said = {"event": "alarm", "id": note.id, "at": note.created_at} | msgspec.json.decode(note.body)
     body = msgspec.json.encode({"events": [said]})
-    return await deliveries.post(egress, note.webhook_url, vault.unseal_secret(note.sealed), body)
+    return (await deliveries.send(egress, note.webhook_url, vault.unseal_secret(note.sealed), body)).wrong

@@ -20,7 +20,9 @@ from hongyan.control.deliveries import Round
 from hongyan.egress import Egress
 from hongyan.settings import Settings
 from hongyan.vault import Vault
-from hongyan.vocab.message import TenantId
+from hongyan.vocab.message import AppId, TenantId
+from hongyan.way import posted
+from hongyan.way.posted import Posted
 
 log = structlog.get_logger()
 
@@ -164,7 +166,23 @@ async def _post(database: db.Database, vault: Vault, egress: Egress, way: _Way) 
     (webhook,) = found
     body = body_of(way.announcement_id, way.event, way.created_at, way.body)
     secret = vault.unseal_secret(webhook["sealed"])
-    return await deliveries.post(egress, webhook["url"], secret, body, webhook_id=webhook["id"])
+    sent = await deliveries.send(egress, webhook["url"], secret, body, webhook_id=webhook["id"])
+    await posted.write(
+        database,
+        [
+            Posted(
+                id=sent.id,
+                app_id=AppId(int(way.way.partition(":")[2])),
+                kind=posted.ANNOUNCEMENT,
+                status=sent.status,
+                error=sent.error,
+                took_ms=sent.took_ms,
+                attempt=way.attempt + 1,
+                event=way.event,
+            )
+        ],
+    )
+    return sent.wrong
 
 
 def body_of(announcement_id: int, event: str, at: datetime, body: str) -> bytes:

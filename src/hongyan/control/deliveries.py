@@ -1,23 +1,25 @@
 """Deliver what people are owed, and deliver it again with back-off until it arrives or a day is over.
 
 Writes nothing itself: whose rows they are claims and concludes them (announcements.py, alarm_notes.py). Entry points:
-run(), a loop; deliver(), one round of it; post(), a signed POST. At least once: a claim is a lease, so nobody else
+run(), a loop; deliver(), one round of it; send(), a signed POST. At least once: a claim is a lease, so nobody else
 delivers it meanwhile, and somebody does when we die.
 """
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from hongyan import clock, db
 from hongyan.egress import Answer, Egress
 from hongyan.vault import Secret
+from hongyan.vocab.message import MessageIds
 from hongyan.way.notice import mac_of
 
 log = structlog.get_logger()
@@ -109,18 +111,37 @@ async def _conclude(round_: Round[One], one: One, error: str) -> None:
     await round_.gone(one)
 
 
-async def post(egress: Egress, url: str, secret: Secret, body: bytes, *, webhook_id: int = 0) -> str:
-    """Post as notices of the way are posted, signed; returns what went wrong. `webhook_id`: 0 where it has none."""
-    timestamp = str(int(clock.now_s()))
+class Sent(NamedTuple):
+    """What came of a POST. `status` 0: nobody answered, and `error` says why."""
+
+    id: uuid.UUID  # as the POST had it: Hongyan-Delivery-Id
+    status: int
+    error: str
+    took_ms: int
+
+    @property
+    def wrong(self) -> str:
+        """What went wrong, in words; empty for nothing."""
+        return self.error or ("" if 200 <= self.status < 300 else f"status {self.status}")
+
+
+IDS: Final = MessageIds()  # of POSTs: they tell when it was
+
+
+async def send(egress: Egress, url: str, secret: Secret, body: bytes, *, webhook_id: int = 0) -> Sent:
+    """Post as notices of the way are posted, signed. `webhook_id`: 0 where it has none."""
+    timestamp, delivery_id = str(int(clock.now_s())), IDS.make()
     headers = {
         "Content-Type": "application/json",
         "Hongyan-Timestamp": timestamp,
-        "Hongyan-Delivery-Id": str(uuid.uuid4()),
+        "Hongyan-Delivery-Id": str(delivery_id),
         "Hongyan-Mac": mac_of(secret.reveal(), timestamp, body),
     }
     if webhook_id:
         headers["Hongyan-Webhook-Id"] = str(webhook_id)
+    began_s = time.monotonic()
     outcome = await egress.request("POST", url, headers=headers, body=body, timeout_s=POST_WAIT_S)
+    took_ms = int((time.monotonic() - began_s) * 1000)
     if isinstance(outcome, Answer):
-        return "" if 200 <= outcome.status < 300 else f"status {outcome.status}"
-    return outcome.reason
+        return Sent(delivery_id, outcome.status, "", took_ms)
+    return Sent(delivery_id, 0, outcome.reason, took_ms)

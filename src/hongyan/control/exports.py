@@ -69,7 +69,11 @@ class MessageFilters(
     number: Annotated[str, Meta(max_length=40)] | None = None
     reference: Word | None = None
     status: Status | None = None
+    cause: Cause | None = None
+    purpose: Purpose | None = None
     template: Word | None = None
+    channel: Word | None = None
+    app_id: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 class StatisticsFilters(
@@ -340,7 +344,11 @@ async def _messages(
         number=None if filters.number is None else _e164(filters.number),
         reference=filters.reference,
         status=filters.status,
+        cause=filters.cause,
+        purpose=filters.purpose,
         template=filters.template,
+        channel=filters.channel,
+        app_id=filters.app_id,
         created_from=filters.since,
         created_to=filters.until,
         cursor=place or None,

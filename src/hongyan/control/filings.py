@@ -81,6 +81,7 @@ class FilingRow(msgspec.Struct, frozen=True, kw_only=True):
 
     signature_id: int
     tenant_id: TenantId
+    tenant: str
     signature: str
     operator: str
     state: FilingState
@@ -217,9 +218,9 @@ async def lapse(tx: db.Tx, now: datetime) -> int:
 
 
 EXPIRING_SQL: LiteralString = """
-SELECT f.signature_id, s.tenant_id, s.name AS signature, f.operator, f.state, f.reason_code, f.reason, f.document_id,
-       f.filed_at, f.valid_until, f.changed_by, f.changed_at
-  FROM filing f JOIN signature s ON s.id = f.signature_id
+SELECT f.signature_id, s.tenant_id, t.name AS tenant, s.name AS signature, f.operator, f.state, f.reason_code,
+       f.reason, f.document_id, f.filed_at, f.valid_until, f.changed_by, f.changed_at
+  FROM filing f JOIN signature s ON s.id = f.signature_id JOIN tenant t ON t.id = s.tenant_id
  WHERE f.state = 'ok' AND f.valid_until BETWEEN $1 AND $2 ORDER BY f.valid_until, f.signature_id, f.operator LIMIT $3
 """
 
@@ -233,10 +234,10 @@ async def expiring(tx: db.Tx, days: int = WARNED_DAYS) -> Sequence[FilingRow]:
 # ---- looking
 
 OF_SQL: LiteralString = """
-SELECT s.id AS signature_id, s.tenant_id, s.name AS signature, o.operator, coalesce(f.state, 'none') AS state,
+SELECT s.id AS signature_id, s.tenant_id, t.name AS tenant, s.name AS signature, o.operator, coalesce(f.state, 'none') AS state,
        coalesce(f.reason_code, '') AS reason_code, coalesce(f.reason, '') AS reason, f.document_id, f.filed_at,
        f.valid_until, coalesce(f.changed_by, '') AS changed_by, f.changed_at
-  FROM signature s
+  FROM signature s JOIN tenant t ON t.id = s.tenant_id
  CROSS JOIN unnest($3::text[]) WITH ORDINALITY AS o(operator, place)
   LEFT JOIN filing f ON f.signature_id = s.id AND f.operator = o.operator
  WHERE s.id = $1 AND ($2::int IS NULL OR s.tenant_id = $2) ORDER BY o.place
@@ -269,9 +270,9 @@ async def steps(tx: db.Tx, signature_id: int, operator: str) -> Sequence[FilingS
 
 
 PAGE_SQL: LiteralString = """
-SELECT f.signature_id, s.tenant_id, s.name AS signature, f.operator, f.state, f.reason_code, f.reason, f.document_id,
-       f.filed_at, f.valid_until, f.changed_by, f.changed_at
-  FROM filing f JOIN signature s ON s.id = f.signature_id
+SELECT f.signature_id, s.tenant_id, t.name AS tenant, s.name AS signature, f.operator, f.state, f.reason_code,
+       f.reason, f.document_id, f.filed_at, f.valid_until, f.changed_by, f.changed_at
+  FROM filing f JOIN signature s ON s.id = f.signature_id JOIN tenant t ON t.id = s.tenant_id
  WHERE (f.signature_id, f.operator) > ($1, $2) AND ($3::int IS NULL OR s.tenant_id = $3)
    AND ($4 = '' OR f.state = $4) AND ($5 = '' OR f.operator = $5) AND ($6::date IS NULL OR f.valid_until <= $6)
  ORDER BY f.signature_id, f.operator LIMIT $7

@@ -11,7 +11,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, LiteralString
@@ -21,6 +21,7 @@ import structlog
 
 from hongyan import db
 from hongyan.control.bounds import demand_found
+from hongyan.control.pace import Pace
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
@@ -89,6 +90,7 @@ class Tools:
     keeper: Keeper
     settings: Settings
     acceptor: Acceptor
+    pace: Pace = field(default_factory=Pace)  # of the rows of all lists of this process
 
 
 class Interrupted(Exception):  # noqa: N818 - no fault: a person, or the end of the process, says so

@@ -175,6 +175,16 @@ async def rotate(
     return await create(tx, vault, app_id, sandbox=sandbox, **terms)
 
 
+SEALED_SQL: LiteralString = """
+SELECT k.sealed FROM app_key k JOIN app a ON a.id = k.app_id WHERE k.key_id = $1 AND ($2::int IS NULL OR a.tenant_id = $2)
+"""
+
+
+async def secret_of(tx: db.Tx, vault: Vault, tenant_id: TenantId | None, key_id: str) -> Secret:
+    """Return a key's secret, to ask a MAC about; never to be shown. Raises Refusal where the tenant has no such key."""
+    return vault.unseal_secret(demand_found(await tx.fetchval(SEALED_SQL, key_id, tenant_id), key_id=key_id))
+
+
 DISABLE_SQL: LiteralString = """
 UPDATE app_key k SET active = false FROM app a
  WHERE k.key_id = $1 AND a.id = k.app_id AND ($2::int IS NULL OR a.tenant_id = $2) RETURNING k.id

@@ -21,11 +21,13 @@ from hongyan.control import consents, jobs, keys
 from hongyan.control.jobs import FORGET_ROWS_MAX, Halt, Held, Role, Tools, Work
 from hongyan.control.lists import CHECK, DUPLICATE, NO_CONSENT, SEND, LeftOut, Plan, Ready
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import MessageIds, Purpose
+from hongyan.vocab.message import MessageId, MessageIds, Purpose
 from hongyan.way import guard, optout
 from hongyan.way.accept import Accepted, Draft, Outcome, ids_after
+from hongyan.way.snapshot import Key
 
 IN_FLIGHT: Final = 4  # chunks of one list on their way through the acceptor
+SLICE_ROWS: Final = 100  # offered at once: the commits of codes wait for no more than theirs
 AHEAD: Final = 200  # numbers of chunks looked up at once
 OFFER_WAIT_S: Final = 60.0
 AGAIN_S: Final = 0.5  # after the acceptor was busy, doubling
@@ -255,8 +257,7 @@ class _Sender:
         while not (self._halt or self._held.rests):
             key = keys.of_app(self._tools.keeper.current, self._held.tenant_id, plan.app_id)
             with suppress(TimeoutError, *db.Unavailable):
-                async with asyncio.timeout(OFFER_WAIT_S):
-                    outcomes = await self._tools.acceptor.accept_once(key, drafts, ids)
+                outcomes = await self._accept(key, drafts, ids)
                 codes = {outcome.code for outcome in outcomes if isinstance(outcome, Refusal)}
                 if codes & STOPPERS:
                     self._halt = next(
@@ -264,19 +265,35 @@ class _Sender:
                         for one in outcomes
                         if isinstance(one, Refusal) and one.code in STOPPERS
                     )
-                elif not codes & PASSING:
+                elif len(outcomes) == len(drafts) and not codes & PASSING:
                     return outcomes, True
-            if not self._halt:
+            if not (self._halt or self._held.rests):
                 await asyncio.sleep(again_s)
                 again_s = min(again_s * 2, AGAIN_S_MAX)
         return outcomes, False
 
+    async def _accept(self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]) -> Sequence[Outcome]:
+        """Have rows accepted slice by slice, at a pace: a chunk at once would hold up the codes that come meanwhile.
+
+        Returns fewer outcomes where the job is to rest before all were offered.
+        """
+        tools, outcomes = self._tools, list[Outcome]()
+        for start in range(0, len(drafts), SLICE_ROWS):
+            rows = slice(start, start + SLICE_ROWS)
+            await tools.pace.turn(len(drafts[rows]), tools.settings.list_rows_per_s)
+            if self._held.rests:
+                break
+            async with asyncio.timeout(OFFER_WAIT_S):
+                outcomes += await tools.acceptor.accept_once(key, drafts[rows], ids[rows])
+        return outcomes
+
     async def _record(self, batch: _Batch, outcomes: Sequence[Outcome], *, ended: bool) -> None:
         """Write down what became of a chunk. What is not final counts its accepted rows; the others come again."""
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        accepted = max(accepted, batch.accepted)  # not all that were accepted before were asked about again
         left = [
             LeftOut(row.row, row.number, outcome.code.value.name)
-            for row, outcome in zip(batch.rows, outcomes, strict=True)
+            for row, outcome in zip(batch.rows, outcomes, strict=ended)
             if ended and isinstance(outcome, Refusal)
         ]
         async with self._counting:

@@ -332,6 +332,7 @@ class AppRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     login: str | None  # protocol:name, where it is a system that logs in
     keys: int  # active ones
+    active: bool  # switched off: its keys and its login are refused
     created_at: datetime
 
 
@@ -378,6 +379,14 @@ async def rename_app(tx: db.Tx, tenant_id: TenantId, app_id: AppId, name: str) -
     demand(renamed is not None, "name", "the tenant has an app of this name")
 
 
+SWITCH_APP_SQL: LiteralString = "UPDATE app SET active = $2 WHERE id = $1"
+
+
+async def switch_app(tx: db.Tx, app_id: AppId, *, active: bool) -> None:
+    """Refuse an app's keys and its login from now on, or take them again. What it was promised goes its way."""
+    await tx.execute(SWITCH_APP_SQL, app_id, active)
+
+
 OWN_APP_SQL: LiteralString = "SELECT tenant_id FROM app WHERE id = $2 AND ($1::int IS NULL OR tenant_id = $1)"
 
 
@@ -387,7 +396,7 @@ async def demand_app(tx: db.Tx, tenant_id: TenantId | None, app_id: AppId) -> Te
 
 
 APPS_SQL: LiteralString = """
-SELECT a.id, a.tenant_id, a.name, l.protocol || ':' || l.name AS login, a.created_at,
+SELECT a.id, a.tenant_id, a.name, a.active, l.protocol || ':' || l.name AS login, a.created_at,
        (SELECT count(*) FROM app_key k
          WHERE k.app_id = a.id AND k.active AND (k.expires_at IS NULL OR k.expires_at > now()))::int AS keys
   FROM app a LEFT JOIN login l ON l.app_id = a.id

@@ -18,6 +18,7 @@ from hongyan.vault import Secret, Vault
 from hongyan.vocab.message import AppId, TenantId
 
 PAGE_MAX: Final = 500
+WAITING_MAX: Final = 1_000  # as in ROWS_SQL
 
 
 class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class WebhookTerms(WebhookRow, frozen=True, kw_only=True):
     app_id: AppId
     tenant_id: TenantId
     paused_until: datetime | None  # nothing is posted before; notices wait
+    waiting: int  # notices the app is owed, counted up to WAITING_MAX
     created_at: datetime
 
 
@@ -94,7 +96,8 @@ async def every(tx: db.Tx) -> Sequence[WebhookRow]:
 
 ROWS_SQL: LiteralString = """
 SELECT w.app_id, a.tenant_id, t.name AS tenant, a.name AS app, w.url, w.active, coalesce(h.failures, 0) AS failures,
-       coalesce(h.last_error, '') AS last_error, h.paused_until, w.created_at
+       coalesce(h.last_error, '') AS last_error, h.paused_until, w.created_at,
+       (SELECT count(*) FROM (SELECT 1 FROM notice n WHERE n.app_id = w.app_id LIMIT 1000) owed)::int AS waiting
   FROM webhook w JOIN app a ON a.id = w.app_id JOIN tenant t ON t.id = a.tenant_id
   LEFT JOIN webhook_health h ON h.webhook_id = w.id
 """

@@ -6,6 +6,7 @@ every process is told to look again.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,11 +14,12 @@ import msgspec
 from hongyan.control.configuration import versions
 from hongyan.control.permissions import Permission
 from hongyan.doors import callers
+from hongyan.doors.auth import demand_active
 from hongyan.doors.call import Call, Caller
 from hongyan.doors.door import ADMIT_WAIT_S, Door
 from hongyan.doors.exchange import Answer, Asked, answered
 from hongyan.doors.question import read_query
-from hongyan.doors.route import File, Route
+from hongyan.doors.route import Events, File, Route
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import TenantId
 
@@ -48,7 +50,7 @@ async def answer(
     asked: Asked,
     path: Mapping[str, str],
     chunks: AsyncIterator[bytes] | None = None,
-) -> Answer | File:
+) -> Answer | File | Events:
     """Return what a route answers. `chunks`: the body, where the route takes a file. Raises Refusal."""
     if route.answers is not None:
         if asked.query.strip(b"&"):
@@ -92,7 +94,7 @@ async def _manage(
     caller: Caller | None,
     tenant_id: TenantId | None,
     chunks: AsyncIterator[bytes] | None,
-) -> Answer | File:
+) -> Answer | File | Events:
     assert route.manages is not None
     if any("\x00" in value for value in path.values()):
         raise Refusal(Code.REQUEST_NOT_FOUND)
@@ -108,14 +110,34 @@ async def _manage(
             told = await route.manages(call)
             if configures is not None:
                 await versions.keep(tx, door.vault, configures.name, route.name)
-            if route.method != "GET":
+            if route.method != "GET" and route.recorded:
                 await call.record(tx)
     if route.method != "GET" and route.changes:
         await door.database.notify(TOPIC)
     if isinstance(told, File):
         return told
+    if isinstance(told, Events):
+        assert caller is not None
+        still = partial(_demand_still, door, route, asked, caller)
+        return msgspec.structs.replace(told, caller=caller.name, demand_still=still)
     given = answered(asked, told, route.status)
     return msgspec.structs.replace(given, cookies=tuple(call.cookies)) if call.cookies else given
+
+
+async def _demand_still(door: Door, route: Route, asked: Asked, caller: Caller) -> None:
+    """Ask whether who was let in would be let in again. Raises Refusal.
+
+    A program's signed request cannot be asked again, its nonce is used; its key is looked up as it is now.
+    """
+    if caller.key is None:
+        now = await door.caller(asked)
+    else:
+        key = door.snapshots.current.keys.get(caller.key.key_id)
+        if key is None:
+            raise Refusal(Code.AUTH_KEY_NOT_FOUND)
+        demand_active(key)
+        now = callers.program(key)
+    callers.demand_allowed(route, now)
 
 
 async def _by_callback(door: Door, route: Route, asked: Asked) -> Answer:

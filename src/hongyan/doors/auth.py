@@ -75,7 +75,7 @@ class Gate:
                 key, signed = self._identify(asked, snapshot)
             if key.networks:
                 self._demand_address(key, asked)
-            _demand_active(key)
+            demand_active(key)
             if signed is not None:
                 self._demand_fresh(signed)
         except Refusal as refusal:
@@ -171,7 +171,8 @@ def _address(text: str) -> Address | None:
     return address if mapped is None else mapped
 
 
-def _demand_active(key: Key) -> None:
+def demand_active(key: Key) -> None:
+    """Ask whether a key may still be used. Raises Refusal."""
     if key.expires_at_s and clock.now_s() >= key.expires_at_s:  # a snapshot may be older than that moment
         raise Refusal(Code.AUTH_KEY_NOT_FOUND)
     if not key.tenant.active:
@@ -191,7 +192,7 @@ class _Signed:
         self.mac = mac
 
 
-_FORMS: Final[Mapping[str, re.Pattern[str]]] = {
+FORMS: Final[Mapping[str, re.Pattern[str]]] = {
     "key_id": re.compile(r"[!-+\--<>-~]{1,64}"),  # visible, without comma and equals sign
     "timestamp": re.compile(r"[0-9]{1,12}"),
     "nonce": re.compile(r"[A-Za-z0-9_-]{16,64}"),
@@ -203,10 +204,10 @@ def _read_signed(text: str) -> _Signed:
     given: dict[str, str] = {}
     for parameter in text.split(","):
         name, _, value = parameter.strip().partition("=")
-        if name in given or name not in _FORMS:
+        if name in given or name not in FORMS:
             raise Refusal(Code.AUTH_MISSING, reason="key_id, timestamp, nonce and mac are needed, each once")
         given[name] = value
-    for name, form in _FORMS.items():
+    for name, form in FORMS.items():
         if name not in given or form.fullmatch(given[name]) is None:
             raise Refusal(Code.AUTH_MISSING, parameter=name, pattern=form.pattern)
     return _Signed(**given)

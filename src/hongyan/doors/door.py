@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 
 from hongyan import db
+from hongyan.channels.channel import Inbound
 from hongyan.control import keys
 from hongyan.doors import callers
 from hongyan.doors.auth import Gate, Snapshots
@@ -21,10 +22,13 @@ from hongyan.doors.call import Caller
 from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
 from hongyan.doors.nonces import Nonces
 from hongyan.doors.rates import Rates
+from hongyan.doors.streams import Streams
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import ChannelId
 from hongyan.way.accept import Done, Draft, Idempotency
+from hongyan.way.inbound import Answered
 from hongyan.way.snapshot import Key
 
 log = structlog.get_logger()
@@ -43,6 +47,12 @@ class Accepts(Protocol):
     ) -> None: ...
 
 
+class HearsTexts(Protocol):
+    """Who stores a text from the sandbox's phone as it stores what people text (doors.upstream.Upstream.texted)."""
+
+    async def __call__(self, channel_id: ChannelId, text: Inbound, answers: Answered) -> bool: ...
+
+
 class Swept(Protocol):
     """A connection that is looked at now and then."""
 
@@ -59,18 +69,21 @@ class Door:
         database: db.Database,
         vault: Vault,
         acceptor: Accepts,
+        texted: HearsTexts,
     ) -> None:
         self.settings = settings
         self.snapshots = snapshots
         self.database = database
         self.vault = vault
         self.acceptor = acceptor
+        self.texted = texted
         self._nonces = Nonces(database)
         self._rates = Rates(database)
         self.gate = Gate(
             snapshots, self._nonces, self._rates, settings.clock_skew_s, settings.trusted_proxies
         )
         self.ids = RequestIds()
+        self.streams = Streams()
         self.connections: set[Swept] = set()
         self.refusals: Counter[str] = Counter()  # how many by public code, since the start
         self._second = 0

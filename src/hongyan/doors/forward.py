@@ -16,11 +16,11 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from yarl import URL
 
-from hongyan.doors import callers
+from hongyan.doors import callers, events
 from hongyan.doors.answering import FILE_WAIT_S
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
-from hongyan.doors.hot import FILES, SECURITY_HEADERS, extra_headers
+from hongyan.doors.hot import FILES
 from hongyan.doors.routes import MANAGEMENT, PROGRAM
 from hongyan.settings import Settings
 from hongyan.vocab.errors import Code, Refusal
@@ -66,6 +66,10 @@ class Forward:
             await self._pass_on(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def leave(self) -> None:
+        """End what would go on by itself: the server stops."""
+        self._door.streams.close()
 
     async def close(self) -> None:
         if self._session is not None:
@@ -113,8 +117,11 @@ class Forward:
                 start = {"type": "http.response.start", "status": answer.status, "headers": kept}
                 started = True
                 await send(cast("Any", start))
-                async for chunk in answer.content.iter_chunked(CHUNK_OCTETS):
-                    await send(cast("Any", {"type": "http.response.body", "body": chunk, "more_body": True}))
+                if answer.content_type == events.KIND:  # it would go on without its reader
+                    stop = events.until_set(self._door.streams.ending)
+                    await events.until_gone(_relay(answer, send), receive, stop)
+                else:
+                    await _relay(answer, send)
                 await send(cast("Any", {"type": "http.response.body", "body": b"", "more_body": False}))
         except (aiohttp.ClientError, OSError, TimeoutError):
             if started:
@@ -123,15 +130,7 @@ class Forward:
 
     async def _refuse(self, asked: Asked, send: Send) -> None:
         refusal = Refusal(Code.SYSTEM_BUSY, retry_after_s=5, control="does not answer")
-        answer = self._door.refuse(asked, refusal)
-        head = [(name.lower(), value) for name, value in (*SECURITY_HEADERS, *extra_headers(answer))]
-        head += [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(answer.body)),
-            (b"x-request-id", answer.request_id.encode()),
-        ]
-        await send(cast("Any", {"type": "http.response.start", "status": answer.status, "headers": head}))
-        await send(cast("Any", {"type": "http.response.body", "body": answer.body, "more_body": False}))
+        await events.say(self._door.refuse(asked, refusal), send)
 
     def _asked(self, scope: HTTPScope) -> Asked:
         fields = dict(scope["headers"])
@@ -148,6 +147,12 @@ class Forward:
             accept_language=fields.get(b"accept-language", b""),
             cookie=fields.get(b"cookie", b""),
         )
+
+
+async def _relay(answer: aiohttp.ClientResponse, send: Send) -> None:
+    """Pass on what comes, as soon as it comes."""
+    async for chunk in answer.content.iter_chunked(CHUNK_OCTETS):
+        await send(cast("Any", {"type": "http.response.body", "body": chunk, "more_body": True}))
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

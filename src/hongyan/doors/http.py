@@ -10,7 +10,8 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -20,15 +21,16 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from hongyan import db
-from hongyan.doors import answering, openapi, page
+from hongyan.doors import answering, console, openapi, page
 from hongyan.doors.door import Door
+from hongyan.doors.events import EventAnswer
 from hongyan.doors.exchange import Answer, Asked, answered
 from hongyan.doors.forward import Forward
 from hongyan.doors.hot import SECURITY_HEADERS, HotProtocol, extra_headers
-from hongyan.doors.route import FILE_OCTETS_MAX, File, Route
+from hongyan.doors.route import FILE_OCTETS_MAX, Events, File, Route
 from hongyan.doors.routes import PROGRAM, ROUTES
 from hongyan.doors.upstream import PATH as PUSH_PATH
 from hongyan.doors.upstream import Upstream
@@ -36,7 +38,10 @@ from hongyan.vocab.errors import Code, Refusal
 
 VERSION: Final = "1"
 BACKLOG: Final = 2_048
+DATE_GAP_S: Final = 1.0
+LEAVE_GAP_S: Final = 0.005
 METRICS_KIND: Final = "text/plain; version=0.0.4; charset=utf-8"
+_HOUSE: Final = "hongyan"  # where in the scope it stands
 
 Asking = Request[Any, Any, Any]
 
@@ -44,48 +49,82 @@ Asking = Request[Any, Any, Any]
 def build(
     door: Door, metrics: Callable[[], bytes], upstream: Upstream | None = None, *, manages: bool = True
 ) -> ASGIApp:
-    """Return the application: public API, document, page, /healthz, and /metrics for this machine.
+    """Return the application: public API, document, page, console, /healthz, and /metrics for this machine.
 
     `upstream` takes the pushes of HTTP providers; they are no part of the public API and its document. Without `manages`
     what the management API and people ask is passed on to the process that manages (forward.py).
     """
-    described, readable = _documents()
-    besides = {
-        "/openapi.json": _fixed(described, "application/json"),
-        "/docs": _fixed(readable, "text/html; charset=utf-8", page.POLICY),
-        "/healthz": _health(door),
-        "/metrics": _metrics(door, metrics),
+    app = _application(manages, upstream is not None, door.settings.body_octets_max)
+    whole = _Behind(app, _House(door, metrics, upstream))
+    return whole if manages else Forward(whole, door)
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """Who answers: what the handlers of one process need, handed to them with each request."""
+
+    door: Door
+    metrics: Callable[[], bytes]
+    upstream: Upstream | None
+
+
+class _Behind:
+    """The application as one house answers it."""
+
+    def __init__(self, app: ASGIApp, house: _House) -> None:
+        self._app = app
+        self._house = house
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        cast("dict[str, Any]", scope)[_HOUSE] = self._house
+        await self._app(scope, receive, send)
+
+    def leave(self) -> None:
+        """End what would go on by itself: the server stops."""
+        self._house.door.streams.close()
+
+
+def _house(request: Asking) -> _House:
+    return cast("_House", cast("dict[str, Any]", request.scope)[_HOUSE])
+
+
+@lru_cache(
+    maxsize=8
+)  # a process needs one; tests serve many doors, and making it costs more than most of them
+def _application(manages: bool, takes_pushes: bool, body_octets_max: int) -> ASGIApp:
+    """Return the router with all handlers. It knows nothing of who answers (_house)."""
+    besides: dict[str, Handle] = {
+        "/openapi.json": _document,
+        "/docs": _page,
+        "/healthz": _health,
+        "/metrics": _metrics,
     }
     answers: dict[str, dict[str, Handle]] = {}  # by path, by method
     files = {PUSH_PATH: False}
     for route in ROUTES if manages else PROGRAM:
-        answers.setdefault(route.path, {})[route.method] = _serve(door, route)
+        answers.setdefault(route.path, {})[route.method] = _serve(route)
         files[route.path] = files.get(route.path, False) or route.file
+    besides |= {"/": _moved(console.ROOT), console.ROOT: _pages, f"{console.ROOT}{{rest:path}}": _pages}
     answers |= {path: {"GET": handle} for path, handle in besides.items()}
-    if upstream is not None:
-        answers[PUSH_PATH] = dict.fromkeys(("GET", "POST"), _push(upstream))
+    if takes_pushes:
+        answers[PUSH_PATH] = dict.fromkeys(("GET", "POST"), _push)
     for methods in answers.values():
         if "GET" in methods:
             methods["HEAD"] = methods["GET"]  # the server drops the body of its answer
         methods["OPTIONS"] = _options(", ".join([*methods, "OPTIONS"]))
     allowed = {path: ", ".join(methods) for path, methods in answers.items()}
-    most = door.settings.body_octets_max
     handlers = [
-        _handler(path, methods, FILE_OCTETS_MAX if files.get(path) else most)
+        _handler(path, methods, FILE_OCTETS_MAX if files.get(path) else body_octets_max)
         for path, methods in answers.items()
     ]
     app = Litestar(
         handlers,
         openapi_config=None,
-        exception_handlers={
-            HTTPException: partial(_refused, door, allowed),
-            Exception: partial(_failed, door),
-        },
-        request_max_body_size=door.settings.body_octets_max,
+        exception_handlers={HTTPException: partial(_refused, allowed), Exception: _failed},
+        request_max_body_size=body_octets_max,
         logging_config=None,
     )
-    whole = cast("ASGIApp", app)
-    return whole if manages else Forward(whole, door)
+    return cast("ASGIApp", app)
 
 
 def serve_config(door: Door, app: ASGIApp, *, hot: bool = True) -> uvicorn.Config:
@@ -108,15 +147,50 @@ def serve_config(door: Door, app: ASGIApp, *, hot: bool = True) -> uvicorn.Confi
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: run.py decides when to stop, by `should_exit`."""
+    """uvicorn without its signal handlers: run.py decides when to stop, by stop(), which is heard at once.
+
+    uvicorn's own main_loop and shutdown sleep a tenth of a second at each step, which every stop would pay.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more connections and end serve() once what is under way is answered."""
+        self.should_exit = True
+        self._stopping.set()
+        if isinstance(app := self.config.app, _Behind | Forward):
+            app.leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # it renews the Date of the answers
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_GAP_S):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        told: set[Any] = set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while True:
+                    for connection in self.server_state.connections - told:
+                        connection.shutdown()
+                        told.add(connection)
+                    await asyncio.sleep(LEAVE_GAP_S)  # also for what was accepted and has no protocol yet
+                    if not self.server_state.connections and not self.server_state.tasks:
+                        return
+        for task in self.server_state.tasks:
+            task.cancel(msg="the door stops")
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -151,12 +225,15 @@ def _handler(path: str, methods: Mapping[str, Handle], octets_max: int) -> HTTPR
     )(answer)
 
 
-def _serve(door: Door, route: Route) -> Handle:
+def _serve(route: Route) -> Handle:
     async def handle(request: Asking) -> Response[Any]:
+        door = _house(request).door
         asked = _without_body(door, request) if route.file else await _asked(door, request)
         try:
             chunks = request.stream() if route.file else None
             told = await answering.answer(door, route, asked, request.path_params, chunks)
+            if isinstance(told, Events):
+                return _Going(EventAnswer(door, asked, told))
             return _download(told, asked) if isinstance(told, File) else _response(told)
         except Refusal as refusal:
             return _response(door.refuse(asked, refusal))
@@ -170,12 +247,23 @@ def _serve(door: Door, route: Route) -> Handle:
 
 def _download(file: File, asked: Asked) -> Response[Any]:
     """Send a file that no browser opens by itself, whatever is in it."""
-    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS} | {
+    headers = _fixed() | {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         "content-security-policy": "sandbox; default-src 'none'",
         "x-request-id": asked.request_id,
     }
     return Stream(file.chunks, media_type=file.content_type, headers=headers)
+
+
+class _Going(Response[Any]):
+    """An answer that writes itself, for as long as it goes on."""
+
+    def __init__(self, answer: EventAnswer) -> None:
+        super().__init__(b"")
+        self._answer = answer
+
+    def to_asgi_response(self, *_settings: Any, **_more: Any) -> Any:
+        return self._answer
 
 
 async def _asked(door: Door, request: Asking) -> Asked:
@@ -218,33 +306,56 @@ def _response(answer: Answer) -> Response[bytes]:
     return response
 
 
-def _push(upstream: Upstream) -> Handle:
-    async def handle(request: Asking) -> Response[bytes]:
-        body = await request.body() if request.method == "POST" else request.scope["query_string"]
-        channel, token = request.path_params["channel"], request.path_params["token"]
-        told = await upstream.push(channel, token, dict(request.headers), body)
-        headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
-        return Response(told.body, status_code=told.status, media_type=told.content_type, headers=headers)
-
-    return handle
+async def _push(request: Asking) -> Response[bytes]:
+    upstream = _house(request).upstream
+    assert upstream is not None
+    body = await request.body() if request.method == "POST" else request.scope["query_string"]
+    channel, token = request.path_params["channel"], request.path_params["token"]
+    told = await upstream.push(channel, token, dict(request.headers), body)
+    return Response(told.body, status_code=told.status, media_type=told.content_type, headers=_fixed())
 
 
-def _fixed(body: bytes, kind: str, policy: str = "") -> Handle:
-    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
-    if policy:
-        headers["content-security-policy"] = policy
+def _fixed(**more: str) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in SECURITY_HEADERS} | more
 
+
+async def _document(_request: Asking) -> Response[bytes]:
+    return Response(_documents()[0], media_type="application/json", headers=_fixed())
+
+
+async def _page(_request: Asking) -> Response[bytes]:
+    headers = _fixed() | {"content-security-policy": page.POLICY}
+    return Response(_documents()[1], media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _moved(to: str) -> Handle:
     async def handle(_request: Asking) -> Response[bytes]:
-        return Response(body, media_type=kind, headers=headers)
+        return Response(b"", status_code=303, headers=_fixed(location=to))
 
     return handle
+
+
+async def _pages(request: Asking) -> Response[bytes]:
+    """Serve the console: its files, and its one page wherever in the console somebody is."""
+    built = console.found(request.scope["path"])
+    if built is None:
+        asked = _without_body(_house(request).door, request)
+        return _response(_house(request).door.refuse(asked, Refusal(Code.REQUEST_ROUTE_NOT_FOUND)))
+    coding = built.coding(request.headers.get("accept-encoding", ""))
+    tag = f'"{built.tag}{coding}"'
+    headers = _fixed(vary="Accept-Encoding", etag=tag)
+    headers |= {"content-security-policy": console.POLICY, "cross-origin-opener-policy": "same-origin"}
+    headers["cache-control"] = built.cache
+    if coding:
+        headers["content-encoding"] = coding
+    if request.headers.get("if-none-match") == tag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(built.octets[coding], media_type=built.kind, headers=headers)
 
 
 def _options(allowed: str) -> Handle:
-    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS} | {"allow": allowed}
-
     async def handle(_request: Asking) -> Response[bytes]:
-        return Response(b"", status_code=204, headers=headers)
+        return Response(b"", status_code=204, headers=_fixed(allow=allowed))
 
     return handle
 
@@ -252,31 +363,25 @@ def _options(allowed: str) -> Handle:
 HEALTH_WAIT_S: Final = 2.0
 
 
-def _health(door: Door) -> Handle:
-    async def handle(request: Asking) -> Response[bytes]:
-        asked = _without_body(door, request)
-        try:
-            async with asyncio.timeout(HEALTH_WAIT_S):
-                await door.database.fetch("SELECT 1")
-        except db.Unavailable:
-            return _response(
-                door.refuse(asked, Refusal(Code.SYSTEM_BUSY, retry_after_s=1, database="unreachable"))
-            )
-        return _response(answered(asked, {"database": "reachable"}))
-
-    return handle
+async def _health(request: Asking) -> Response[Any]:
+    door = _house(request).door
+    asked = _without_body(door, request)
+    try:
+        async with asyncio.timeout(HEALTH_WAIT_S):
+            await door.database.fetch("SELECT 1")
+    except db.Unavailable:
+        return _response(
+            door.refuse(asked, Refusal(Code.SYSTEM_BUSY, retry_after_s=1, database="unreachable"))
+        )
+    return _response(answered(asked, {"database": "reachable"}))
 
 
-def _metrics(door: Door, metrics: Callable[[], bytes]) -> Handle:
-    fixed = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
-
-    async def handle(request: Asking) -> Response[bytes]:
-        if not _local(request):
-            asked = _without_body(door, request)
-            return _response(door.refuse(asked, Refusal(Code.REQUEST_ROUTE_NOT_FOUND)))
-        return Response(metrics(), media_type=METRICS_KIND, headers=fixed)
-
-    return handle
+async def _metrics(request: Asking) -> Response[bytes]:
+    house = _house(request)
+    if not _local(request):
+        asked = _without_body(house.door, request)
+        return _response(house.door.refuse(asked, Refusal(Code.REQUEST_ROUTE_NOT_FOUND)))
+    return Response(house.metrics(), media_type=METRICS_KIND, headers=_fixed())
 
 
 def _local(request: Asking) -> bool:
@@ -290,10 +395,9 @@ def _local(request: Asking) -> bool:
         return False
 
 
-def _refused(
-    door: Door, allowed: Mapping[str, str], request: Asking, error: HTTPException
-) -> Response[bytes]:
+def _refused(allowed: Mapping[str, str], request: Asking, error: HTTPException) -> Response[bytes]:
     """Say what the router refuses in the shape of all refusals."""
+    door = _house(request).door
     asked = _without_body(door, request)
     code = _CODES.get(error.status_code)
     if code is None:
@@ -315,7 +419,8 @@ def _allowed(allowed: Mapping[str, str], path: str) -> str:
     return ""
 
 
-def _failed(door: Door, request: Asking, error: Exception) -> Response[bytes]:
+def _failed(request: Asking, error: Exception) -> Response[bytes]:
+    door = _house(request).door
     return _response(door.broken(_without_body(door, request), error))
 
 

@@ -1,6 +1,6 @@
 """Nonces: each may be used once, across processes and restarts.
 
-Writes: nonce. Entry point: Nonces.use(). Rows may be pruned once `until` is past: by then the request's
+Writes: nonce. Entry points: Nonces.use(); was_used(), for people. Rows may be pruned once `until` is past: by then the request's
 timestamp is refused without them.
 """
 
@@ -14,6 +14,14 @@ from hongyan.doors.gather import Gatherer, Heard, Told
 from hongyan.vocab.errors import Code, Refusal
 
 MARGIN_S: Final = 60.0  # between the clocks of several door machines
+
+
+USED_SQL: LiteralString = "SELECT 1 FROM nonce WHERE key_id = $1 AND nonce = $2"
+
+
+async def was_used(tx: db.Tx, key_id: int, nonce: bytes) -> bool:
+    """Return whether a nonce of a key was used lately."""
+    return await tx.fetchval(USED_SQL, key_id, nonce) is not None
 
 
 class Nonces:

@@ -22,6 +22,7 @@ from hongyan.way import notice, owing
 Json = dict[str, Any]
 TEMPLATE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
 
 
 def document(version: str) -> Json:
@@ -207,6 +208,20 @@ def _success(route: Route) -> Json:
             "description": route.summary,
             "headers": {"X-Request-Id": {"schema": {"type": "string"}}},
             "content": {"*/*": {}},  # octets have no schema in OpenAPI 3.1
+        }
+    if route.events:
+        words = "The last event may be `ended`, whose data is a refusal."
+        told = {
+            "type": "string",
+            "contentMediaType": _JSON,
+            "contentSchema": _named(route.gives),
+            "description": words,
+        }
+        event = {"type": "object", "properties": {"data": told, "event": {"type": "string"}}}
+        return {
+            "description": route.summary,
+            "headers": {"X-Request-Id": {"schema": {"type": "string"}}},
+            "content": {EVENTS: {"schema": event}},
         }
     envelope = {
         "type": "object",

@@ -138,7 +138,8 @@ def _example(method: str, path: str, body: object) -> str:
 
 def _answer(status: str, response: Json) -> str:
     if "application/json" not in response["content"]:
-        return f"<h3>{status}: a file</h3>"
+        events = "text/event-stream" in response["content"]
+        return f"<h3>{status}: {'events' if events else 'a file'}</h3>"
     envelope = response["content"]["application/json"]["schema"]["properties"]
     return f"<h3>{status}: <code>data</code> is {_kind(envelope['data'])}</h3>"
 

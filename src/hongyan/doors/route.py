@@ -82,6 +82,20 @@ class File(msgspec.Struct, frozen=True):
 Chunks = AsyncIterator[bytes]
 
 
+async def _always() -> None:
+    pass
+
+
+class Events(msgspec.Struct, frozen=True):
+    """An answer that goes on: a Struct an event, for as long as `demand_still` does not refuse (events.py)."""
+
+    events: (
+        Any  # AsyncGenerator[Struct, None]; it opens its own transactions, and none of them while it waits
+    )
+    caller: str = ""  # answering.py knows this and the next
+    demand_still: Callable[[], Awaitable[None]] = _always
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One operation. Exactly one of `answers` (by callback, the hot ones), `tells` and `manages` is given."""
@@ -102,8 +116,10 @@ class Route:
     idempotent: bool = False  # takes an Idempotency-Key
     ids: Literal["uuid", "integer", "text"] = "uuid"  # what stands in the path's braces
     changes: bool = True  # another method than GET: tell every process to take the change up
+    recorded: bool = True  # False: a question that is a POST only for its length; the audit leaves it out
     file: bool = False  # the body is a file, read by Call.chunks(); its content types are in `file_kinds`
     file_kinds: tuple[str, ...] = ()
+    events: bool = False  # `gives` is an event of a stream, and `manages` returns Events
     own_transactions: bool = False  # Call.tx is closed: the work opens transactions itself and records itself
     answers: Answers | None = None
     tells: Tell | None = None

@@ -11,18 +11,20 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hongyan.doors.call import Caller
+from hongyan.control.inbound_texts import InboundText
+from hongyan.doors.call import INT_MAX, Caller
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Asked
 from hongyan.doors.question import read_query, said_as
 from hongyan.observe import masked_number
 from hongyan.vocab import phone
+from hongyan.vocab.cause import Cause
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import MessageId, Status
+from hongyan.vocab.message import MessageId, Purpose, Status
 from hongyan.way import lookup
 from hongyan.way.cancel import take_back
 
-Row = TypeVar("Row", lookup.Brief, lookup.Story, lookup.Letter)
+Row = TypeVar("Row", lookup.Brief, lookup.Story, lookup.Letter, InboundText)
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -32,7 +34,11 @@ class AskedSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: Annotated[str, Meta(max_length=40)] | None = None
     reference: Annotated[str, Meta(max_length=64)] | None = None
     status: Status | None = None
+    cause: Cause | None = None
+    purpose: Purpose | None = None
     template: Annotated[str, Meta(max_length=64)] | None = None
+    channel: Annotated[str, Meta(max_length=64, description="The last that reported, by name.")] | None = None
+    app_id: Annotated[int, Meta(ge=1, le=INT_MAX)] | None = None
     since: Moment | None = msgspec.field(default=None, name="from")
     until: Moment | None = msgspec.field(default=None, name="to")
     cursor: Annotated[str, Meta(max_length=128)] | None = None
@@ -63,7 +69,11 @@ async def search(door: Door, caller: Caller, asked: Asked, _path: Mapping[str, s
         number=_e164(wanted.number),
         reference=wanted.reference,
         status=wanted.status,
+        cause=wanted.cause,
+        purpose=wanted.purpose,
         template=wanted.template,
+        channel=wanted.channel,
+        app_id=wanted.app_id,
         created_from=wanted.since,
         created_to=wanted.until,
         cursor=wanted.cursor,

@@ -18,11 +18,11 @@ import structlog
 
 from hongyan import db
 from hongyan.channels import kinds
-from hongyan.channels.channel import BadPush, Channel, Push
+from hongyan.channels.channel import BadPush, Channel, Inbound, Push
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.message import ChannelId
-from hongyan.way.inbound import WAITING_MAX, Desk
+from hongyan.way.inbound import WAITING_MAX, Answered, Desk
 from hongyan.way.measure import Counters
 from hongyan.way.notify import Owed
 from hongyan.way.report import Outlet, Ticker
@@ -121,9 +121,13 @@ class Upstream:
             return Told(503)
         return Told(200, push.answer, push.content_type)
 
+    async def texted(self, channel_id: ChannelId, text: Inbound, answers: Answered) -> bool:
+        """Take in a text somebody typed on the sandbox's phone; False where it may not be stored."""
+        return await self._store(channel_id, Push(inbound=(text,)), answers)
+
     # ---- parts of the above
 
-    async def _store(self, channel_id: ChannelId, push: Push) -> bool:
+    async def _store(self, channel_id: ChannelId, push: Push, answers: Answered | None = None) -> bool:
         """Store what a push told; False where that cannot be promised, so that the provider pushes again."""
         reports = [report for report in push.reports if report.final]
         count = len(reports) + len(push.inbound)
@@ -140,9 +144,8 @@ class Upstream:
                 channel_id, [msgspec.structs.replace(report, slot=awaited) for report in reports]
             )
         if push.inbound:
-            self._desk.arrived(
-                channel_id, [msgspec.structs.replace(text, slot=awaited) for text in push.inbound]
-            )
+            texts = [msgspec.structs.replace(text, slot=awaited) for text in push.inbound]
+            self._desk.arrived(channel_id, texts, answers)
         try:
             async with asyncio.timeout(STORE_WAIT_S):
                 await asyncio.shield(awaited.stored)

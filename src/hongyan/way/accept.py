@@ -584,6 +584,9 @@ class Acceptor:
             stopped = await self._store(tx, rows, shard)
         except db.CheckViolation:
             return False  # another writer was quicker to spend it
+        except db.Unstorable:  # also one that another stored under its id meanwhile: it fails alone
+            await self._halve(tx, rows, shard, Refusal(Code.REQUEST_INVALID_PARAMETER))
+            return True
         await self._conclude(tx, rows, stopped)
         return True
 

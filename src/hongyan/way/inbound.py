@@ -47,11 +47,20 @@ MISSING: Final = "[…]"  # stands for a part that never came
 NOBODY: Final = TenantId(0)
 
 
+class Answered(NamedTuple):
+    """The message that a text is known to answer: nobody else hears it. Only the sandbox's phone knows."""
+
+    tenant_id: TenantId
+    app_id: int
+    message_id: UUID
+
+
 class Arrival(NamedTuple):
     """A part of a text, and the channel it came by."""
 
     channel_id: ChannelId
     part: Inbound
+    answers: Answered | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -81,6 +90,7 @@ class _Text(msgspec.Struct, frozen=True):
     number: str
     text: str
     at: datetime
+    answers: Answered | None = None
 
 
 class _Writer(NamedTuple):
@@ -128,12 +138,14 @@ class Desk:
         self._waiting: deque[Arrival] = deque()
         self._wake = asyncio.Event()
 
-    def arrived(self, channel_id: ChannelId, parts: Sequence[Inbound]) -> None:
-        """Note parts; called from the event loop, never blocks."""
+    def arrived(
+        self, channel_id: ChannelId, parts: Sequence[Inbound], answers: Answered | None = None
+    ) -> None:
+        """Note parts; called from the event loop, never blocks. `answers`: of whole texts, which message they do."""
         room = WAITING_MAX - len(self._waiting)
         if len(parts) > room:
             log.warning("inbound.full", left_at_the_upstream=len(parts) - room)
-        self._waiting.extend(Arrival(channel_id, part) for part in parts[:room])
+        self._waiting.extend(Arrival(channel_id, part, answers) for part in parts[:room])
         self._counters.arrived(min(len(parts), room))
         self._wake.set()
 
@@ -193,7 +205,7 @@ class Desk:
             await self._store(batch[len(batch) // 2 :])
             return
         slots: dict[ChannelId, list[Any]] = {}
-        for channel_id, part in batch:
+        for channel_id, part, _ in batch:
             slots.setdefault(channel_id, []).append(part.slot)
         for channel_id, given in slots.items():
             self._stored(channel_id, given)
@@ -218,8 +230,8 @@ async def record(
     """Store a batch of parts: join them, give out what is whole. Run twice, it gives out nothing twice."""
     whole: list[_Text] = []
     parts: dict[tuple[_Key, int], _Text] = {}
-    for channel_id, part in arrivals:
-        text = _text(channel_id, part, vault)
+    for channel_id, part, answers in arrivals:
+        text = _text(channel_id, part, vault, answers)
         if part.part_count <= 1 or part.part_count > PARTS_MAX or not 1 <= part.part_index <= part.part_count:
             whole.append(text)
         else:
@@ -238,7 +250,7 @@ async def join_overdue(
     return await _give_out(tx, snapshot, vault, settings, _joined(rows, vault), now)
 
 
-def _text(channel_id: ChannelId, part: Inbound, vault: Vault) -> _Text:
+def _text(channel_id: ChannelId, part: Inbound, vault: Vault, answers: Answered | None) -> _Text:
     number = _e164(part.number)
     return _Text(
         channel_id=channel_id,
@@ -247,6 +259,7 @@ def _text(channel_id: ChannelId, part: Inbound, vault: Vault) -> _Text:
         number=number,
         text=part.text,
         at=datetime.fromtimestamp(part.at_s, UTC),
+        answers=answers,
     )
 
 
@@ -427,13 +440,19 @@ RETURNING channel_id, access_number, phone_index, reference
 
 
 async def _unseen(tx: db.Tx, vault: Vault, texts: Sequence[_Text], now: datetime) -> Sequence[_Text]:
-    marks = {(t.channel_id, t.access_number, t.phone_index, _hash(t.text, vault)): t for t in reversed(texts)}
+    told = [text for text in texts if text.answers]  # typed here, so no upstream brings it twice
+    marks = {
+        (t.channel_id, t.access_number, t.phone_index, _hash(t.text, vault)): t
+        for t in reversed(texts)
+        if not t.answers
+    }
     if not marks:
-        return []
+        return told
     columns = [list(column) for column in zip(*marks, strict=True)]
     rows = await tx.fetch(UNSEEN_SQL, *columns, now, now - timedelta(seconds=REPEAT_S))
     unseen = {(row["channel_id"], row["access_number"], row["phone_index"], row["reference"]) for row in rows}
-    return sorted((text for mark, text in marks.items() if mark in unseen), key=lambda text: text.at)
+    first = [text for mark, text in marks.items() if mark in unseen]
+    return sorted([*told, *first], key=lambda text: text.at)
 
 
 def _hash(text: str, vault: Vault) -> int:
@@ -491,6 +510,8 @@ def _owner(
     writers: Sequence[_Writer],
 ) -> _Owner:
     """Decide whom a text is for: the longest extension that fits, else who wrote last from there."""
+    if text.answers:
+        return _Owner(*text.answers, frozenset({text.answers.tenant_id}))
     channels, suffix = _place(text, snapshot)
     wrote = [writer for writer in writers if writer.channel_id in channels]
     wrote.sort(key=lambda writer: writer.extension != suffix)  # first who wrote from there to the digit

@@ -1,6 +1,6 @@
 """Tell what became of messages: one with all that is known, many by question, and what people texted back.
 
-Writes nothing. Entry points: one(), search(), inbound(). Numbers and texts are unsealed here, for the tenant
+Writes nothing. Entry points: one(), owner(), search(), inbound(). Numbers and texts are unsealed here, for the tenant
 they belong to; who may see them whole is decided above. 'submitted' is not stored: an open message without an
 outbox row is submitted, and so is one that waits there for its second channel.
 """
@@ -75,6 +75,8 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     template: str
     reference: str | None
+    app_id: int
+    channel: str  # the last that reported; empty before
     country: str
     operator: str
     province: str
@@ -90,7 +92,8 @@ class Story(Brief, frozen=True, kw_only=True):
     """A message with everything that is known of it."""
 
     params: Mapping[str, str | int] | None
-    channel: str  # the last that reported; empty before
+    app: str  # its name; empty where it is gone
+    sandbox: bool
     extension: str
     currency: str
     expires_at: datetime
@@ -105,8 +108,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     number: str | None = None
     reference: str | None = None
     status: Status | None = None
+    cause: Cause | None = None
     purpose: Purpose | None = None
     template: str | None = None
+    channel: str | None = None  # the last that reported
+    app_id: int | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
     cursor: str | None = None
@@ -145,8 +151,9 @@ class Letters(msgspec.Struct, frozen=True):
 ONE_SQL: LiteralString = """
 SELECT m.id, m.status, m.cause, m.code, m.purpose, m.part_count, m.channel_id, m.signature_id, m.template_id,
        m.price_micro, m.refund_micro, m.accepted_at, m.due_at, m.expires_at, m.done_at, m.sealed, m.country,
-       m.operator, m.province, m.extension, m.reference, m.attempts, m.decision, o.attempt AS waiting
-  FROM message m LEFT JOIN outbox o ON o.tenant_id = m.tenant_id AND o.id = m.id
+       m.operator, m.province, m.extension, m.reference, m.attempts, m.decision, m.app_id, m.sandbox,
+       coalesce(a.name, '') AS app, o.attempt AS waiting
+  FROM message m LEFT JOIN outbox o ON o.tenant_id = m.tenant_id AND o.id = m.id LEFT JOIN app a ON a.id = m.app_id
  WHERE m.tenant_id = $1 AND m.id = $2
 """
 LIVE_SQL: LiteralString = """
@@ -179,7 +186,8 @@ async def one(
     return Story(
         **msgspec.structs.asdict(_brief(row, snapshot, plain)),
         params=plain.params,
-        channel=_channel(row["channel_id"], snapshot),
+        app=row["app"],
+        sandbox=row["sandbox"],
         extension=row["extension"],
         currency=tenant.currency if tenant else "",
         expires_at=row["expires_at"],
@@ -272,6 +280,19 @@ def _parts(row: db.Row, attempts: Sequence[Attempt]) -> Sequence[Part]:
     return parts
 
 
+# Tenants are few and the tenant stands first in the key, so the id alone is looked for under each.
+OWNER_SQL: LiteralString = """
+SELECT m.tenant_id FROM tenant t CROSS JOIN LATERAL (
+    SELECT tenant_id FROM message WHERE tenant_id = t.id AND id = $1) m LIMIT 1
+"""
+
+
+async def owner(tx: db.Tx, message_id: uuid.UUID) -> TenantId | None:
+    """Tell whose a message is; None where nobody has one of that id."""
+    found = await tx.fetchval(OWNER_SQL, message_id)
+    return None if found is None else TenantId(found)
+
+
 # ---- many
 
 # Three ways to the rows, one for each index; with plans made once for all parameters, one statement that knew
@@ -279,7 +300,7 @@ def _parts(row: db.Row, attempts: Sequence[Attempt]) -> Sequence[Part]:
 _COLUMNS: LiteralString = """
 SELECT m.id, m.status, m.cause, m.code, m.purpose, m.part_count, m.signature_id, m.template_id, m.price_micro,
        m.refund_micro, m.accepted_at, m.due_at, m.done_at, m.sealed, m.country, m.operator, m.province,
-       m.reference,
+       m.reference, m.app_id, m.channel_id,
        CASE WHEN m.status = 0 THEN (
            SELECT o.attempt FROM outbox o WHERE o.tenant_id = m.tenant_id AND o.id = m.id) END AS waiting
   FROM message m
@@ -290,18 +311,20 @@ _FILTERS: LiteralString = """
    AND ($6::int IS NULL OR m.template_id = $6)
    AND ($7::boolean IS NULL OR $7 = EXISTS (
        SELECT FROM outbox o WHERE o.tenant_id = m.tenant_id AND o.id = m.id AND o.attempt = 1))
+   AND ($9::smallint IS NULL OR m.cause = $9) AND ($10::int IS NULL OR m.channel_id = $10)
+   AND ($11::int IS NULL OR m.app_id = $11)
 """
 _ORDER: LiteralString = " ORDER BY m.id DESC LIMIT $8"
 BY_TIME_SQL: LiteralString = _COLUMNS + " WHERE m.tenant_id = $1" + _FILTERS + _ORDER
 BY_NUMBER_SQL: LiteralString = (
     _COLUMNS
-    + " WHERE m.phone_index = $9 AND m.tenant_id = $1"
+    + " WHERE m.phone_index = $12 AND m.tenant_id = $1"
     + _FILTERS
-    + " AND ($10::text IS NULL OR m.reference = $10)"
+    + " AND ($13::text IS NULL OR m.reference = $13)"
     + _ORDER
 )
 BY_REFERENCE_SQL: LiteralString = (
-    _COLUMNS + " WHERE m.tenant_id = $1 AND m.reference = $9" + _FILTERS + _ORDER
+    _COLUMNS + " WHERE m.tenant_id = $1 AND m.reference = $12" + _FILTERS + _ORDER
 )
 
 
@@ -321,6 +344,9 @@ async def search(
         _template_id(question.template, snapshot, tenant_id),
         _IS_WAITING.get(question.status) if question.status else None,
         limit + 1,
+        None if question.cause is None else question.cause.number,
+        _channel_id(question.channel, snapshot),
+        question.app_id,
     ]
     if question.number is not None:
         phone_index = vault.phone_index(question.number)
@@ -362,6 +388,18 @@ def _template_id(code: str | None, snapshot: Snapshot, tenant_id: TenantId) -> i
     return template.id if template else -1  # matches nothing
 
 
+def _channel_id(name: str | None, snapshot: Snapshot) -> int | None:
+    """Return the channel that is shown by this name; one that is gone is shown as #number."""
+    if name is None:
+        return None
+    if name.startswith("#") and name[1:].isascii() and name[1:].isdigit() and len(name) <= _NUMBERED_MAX:
+        return int(name[1:])
+    return next((channel.id for channel in snapshot.channels.values() if channel.name == name), -1)
+
+
+_NUMBERED_MAX: Final = 10  # '#' and what an int can hold
+
+
 def _brief(row: db.Row, snapshot: Snapshot, plain: "_Plain") -> Brief:
     signature = snapshot.signatures.get(row["signature_id"])
     template = snapshot.templates.get(row["template_id"])
@@ -376,6 +414,8 @@ def _brief(row: db.Row, snapshot: Snapshot, plain: "_Plain") -> Brief:
         signature=signature.name if signature else "",
         template=template.code if template else "",
         reference=row["reference"],
+        app_id=row["app_id"],
+        channel=_channel(row["channel_id"], snapshot),
         country=row["country"],
         operator=row["operator"],
         province=row["province"],
@@ -446,8 +486,7 @@ async def inbound(
     rows = await tx.fetch(INBOUND_SQL, tenant_id, _read_cursor(cursor), limit + 1)
     items = []
     for row in rows[:limit]:
-        plain = _unsealed(vault, tenant_id, row["sealed"])
-        number, text = (None, None) if plain is None else _decode_inbound(plain)
+        number, text = letter_of(vault, tenant_id, row["sealed"])
         items.append(
             Letter(
                 id=row["id"],
@@ -460,6 +499,12 @@ async def inbound(
             )
         )
     return Letters(items, _cursor(items[-1].id) if len(rows) > limit else None)
+
+
+def letter_of(vault: Vault, tenant_id: TenantId, sealed: bytes | None) -> tuple[str | None, str | None]:
+    """Open what an inbound row has sealed: the number and the text; both null once the person was erased."""
+    plain = _unsealed(vault, tenant_id, sealed)
+    return (None, None) if plain is None else _decode_inbound(plain)
 
 
 # ---- cursors: the last id of a page, in letters that need no escaping

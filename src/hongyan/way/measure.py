@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import compress
 from typing import Any, Final, LiteralString
 from zoneinfo import ZoneInfo
 
@@ -315,46 +316,58 @@ def _ids(names: Sequence[str], known: Mapping[int, str]) -> list[int]:
 
 
 def _row(row: db.Row, snapshot: Snapshot, *, with_cost: bool) -> Row:
-    counts: Counter[Status] = Counter()
-    buckets = [0] * (len(LATENCY_BUCKETS_MS) + 1)
-    for status, latency, messages in zip(row["statuses"], row["latencies"], row["messages"], strict=True):
-        counts[STATUS_BY_NUMBER[status]] += messages
-        if status == Status.DELIVERED.number:
-            buckets[latency] += messages
-    final = sum(counts[status] for status in _LEFT)
-    # Price and parts stand at acceptance and again at the end; only one of the two may be summed.
-    among = [
-        n for n, status in enumerate(row["statuses"]) if (status == ACCEPTED) == (ACCEPTED in row["statuses"])
-    ]
-    template = snapshot.templates.get(row["template_id"] or 0)
-    channel = snapshot.channels.get(ChannelId(row["channel_id"] or 0))
+    at, status, cause, purpose, template_id, channel_id, country, operator, province, *cells = row
+    statuses, latencies, messages, parts, prices_micro, costs_micro = cells
+    counts = [
+        0
+    ] * _STATUSES  # by the status's number; thousands of rows are made, so no sets and mappings here
+    buckets = [0] * _BUCKETS
+    for number, latency, count in zip(statuses, latencies, messages, strict=True):
+        counts[number] += count
+        if number == _DELIVERED:
+            buckets[latency] += count
+    if ACCEPTED in statuses and len(statuses) > 1:
+        # Price and parts stand at acceptance and again at the end; only one of the two may be summed.
+        accepted = [number == ACCEPTED for number in statuses]
+        parts, prices_micro = compress(parts, accepted), compress(prices_micro, accepted)
+    final = sum([counts[number] for number in _LEFT])
+    template = snapshot.templates.get(template_id or 0)
+    channel = snapshot.channels.get(ChannelId(channel_id or 0))
     return Row(
-        at=row["at"],
-        status=None if row["status_key"] is None else STATUS_BY_NUMBER[row["status_key"]],
-        cause=None if row["cause"] is None else CAUSES[row["cause"]],
-        purpose=None if row["purpose"] is None else PURPOSES[row["purpose"]],
-        template=template.code if template else _nameless(row["template_id"]),
-        channel=channel.name if channel else _nameless(row["channel_id"]),
-        country=row["country"],
-        operator=row["operator"],
-        province=row["province"],
-        accepted=counts[Status.ACCEPTED],
-        delivered=counts[Status.DELIVERED],
-        undelivered=counts[Status.UNDELIVERED],
-        expired=counts[Status.EXPIRED],
-        unknown=counts[Status.UNKNOWN],
-        refused=counts[Status.REFUSED],
-        cancelled=counts[Status.CANCELLED],
-        parts=sum(row["parts"][n] for n in among),
-        price_micro=sum(row["prices_micro"][n] for n in among),
-        cost_micro=sum(row["costs_micro"]) if with_cost else None,
-        delivery_rate=round(counts[Status.DELIVERED] / final, 4) if final > 0 else None,
+        at=at,
+        status=None if status is None else STATUS_BY_NUMBER[status],
+        cause=None if cause is None else CAUSES[cause],
+        purpose=None if purpose is None else PURPOSES[purpose],
+        template=template.code if template else _nameless(template_id),
+        channel=channel.name if channel else _nameless(channel_id),
+        country=country,
+        operator=operator,
+        province=province,
+        accepted=counts[ACCEPTED],
+        delivered=counts[_DELIVERED],
+        undelivered=counts[_UNDELIVERED],
+        expired=counts[_EXPIRED],
+        unknown=counts[_UNKNOWN],
+        refused=counts[_REFUSED],
+        cancelled=counts[_CANCELLED],
+        parts=sum(parts),
+        price_micro=sum(prices_micro),
+        cost_micro=sum(costs_micro) if with_cost else None,
+        delivery_rate=round(counts[_DELIVERED] / final, 4) if final > 0 else None,
         latency_ms_p50=percentile_ms(buckets, 0.50),
         latency_ms_p95=percentile_ms(buckets, 0.95),
     )
 
 
-_LEFT: Final = (Status.DELIVERED, Status.UNDELIVERED, Status.EXPIRED, Status.UNKNOWN)
+_STATUSES: Final = max(STATUS_BY_NUMBER) + 1
+_BUCKETS: Final = len(LATENCY_BUCKETS_MS) + 1
+_DELIVERED: Final = Status.DELIVERED.number
+_UNDELIVERED: Final = Status.UNDELIVERED.number
+_EXPIRED: Final = Status.EXPIRED.number
+_UNKNOWN: Final = Status.UNKNOWN.number
+_REFUSED: Final = Status.REFUSED.number
+_CANCELLED: Final = Status.CANCELLED.number
+_LEFT: Final = (_DELIVERED, _UNDELIVERED, _EXPIRED, _UNKNOWN)
 
 
 def _nameless(number: int | None) -> str | None:
@@ -373,13 +386,13 @@ def percentile_ms(buckets: Sequence[int], share: float) -> int | None:
     if total <= 0:
         return None
     wanted = total * share
-    bounds = (0, *LATENCY_BUCKETS_MS)
-    for number, count in enumerate(buckets[: len(LATENCY_BUCKETS_MS)]):
+    low = 0
+    for high, count in zip(LATENCY_BUCKETS_MS, buckets, strict=False):
         if count >= wanted and count > 0:
-            low, high = bounds[number], bounds[number + 1]
             return low + round((high - low) * max(0.0, wanted) / count)
         wanted -= count
-    return bounds[-1]
+        low = high
+    return low
 
 
 def bucket_of(latency_ms: float) -> int:

@@ -1,6 +1,6 @@
 """Owe each app its notices and pay them: gather, sign, POST, back off, pause; or give them out to be pulled.
 
-Writes nothing itself; owing writes notice and webhook_health for it.
+Writes nothing itself; owing writes notice and webhook_health for it, posted a log of the POSTs.
 Entry points: Payer.owe() and Payer.run(); pull(), acknowledge(), give_up().
 
 The table has everything that is owed; memory is only the short way to it. A row in memory is leased, and
@@ -10,6 +10,7 @@ forgotten before its lease is over, so that no two processes post the same row. 
 
 import asyncio
 import random
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,10 +22,11 @@ from hongyan import clock, db
 from hongyan.egress import Answer, Egress, Failed
 from hongyan.settings import Settings
 from hongyan.vault import Vault
-from hongyan.vocab.message import AppId
-from hongyan.way import owing
+from hongyan.vocab.message import AppId, MessageIds
+from hongyan.way import owing, posted
 from hongyan.way.notice import Owed, body_of, mac_of
 from hongyan.way.owing import LEASE_S, Pulled, acknowledge, give_up, pull
+from hongyan.way.posted import Posted
 from hongyan.way.snapshot import Keeper, Webhook
 
 __all__ = [
@@ -47,6 +49,7 @@ WAITING_MAX = 2_000  # notices in memory for one webhook: 16 POSTs of 100 and so
 WAITING_ALL_MAX = 100_000  # and for all: about 60 MB
 POSTS_MAX = 512  # at once, over all webhooks; the upper half only for a webhook's first POST
 DEFERRED_MAX = 50_000  # failures waiting to be written down; beyond it a lease just runs out
+POSTED_MAX = 5_000  # POSTs waiting to be logged; beyond it they go unlogged
 POLL_GAP_S = 1.0
 POLL_GAP_MIN_S = 0.05  # when there is a backlog
 SWEEP_EVERY = 30  # polls between two looks for the lowest id that is left
@@ -135,6 +138,8 @@ class Payer:
         self._posts: set[asyncio.Task[None]] = set()
         self._deferred: dict[int, float] = {}  # notice id → seconds until it is tried again
         self._returned: list[int] = []  # notice ids whose lease is to end: not posted, because of a pause
+        self._posted: list[Posted] = []
+        self._delivery_ids = MessageIds()
         self._health: dict[int, owing.Health | None] = {}  # webhook id → what is to be written; None: healthy
         self._floor = 0  # no row has a lower id
         self._polls = 0
@@ -266,8 +271,10 @@ class Payer:
         post.add_done_callback(self._posts.discard)
 
     async def _pay(self, endpoint: _Endpoint, batch: Sequence[Owed]) -> None:
+        delivery_id, began_s = self._delivery_ids.make(), time.monotonic()
         try:
-            outcome = await self._post(endpoint.webhook, batch)
+            outcome = await self._post(endpoint.webhook, batch, delivery_id)
+            self._log(endpoint.webhook, batch, outcome, delivery_id, time.monotonic() - began_s)
             self._conclude(endpoint, batch, outcome)
         except Exception:  # our bug: the batch comes again when its lease is over
             log.exception("notify.post_crashed", webhook_id=endpoint.webhook.id, first_notice=batch[0].id)
@@ -285,7 +292,7 @@ class Payer:
         if endpoint.behind and len(endpoint.waiting) < self._batch_max:
             self._awake.set()
 
-    async def _post(self, webhook: Webhook, batch: Sequence[Owed]) -> Answer | Failed:
+    async def _post(self, webhook: Webhook, batch: Sequence[Owed], delivery_id: uuid.UUID) -> Answer | Failed:
         body = body_of(self._vault, batch)
         timestamp = str(int(self._now_s()))
         self.counts.posts += 1
@@ -296,7 +303,7 @@ class Payer:
                 "Content-Type": "application/json",
                 "Hongyan-Timestamp": timestamp,
                 "Hongyan-Webhook-Id": str(webhook.id),
-                "Hongyan-Delivery-Id": str(uuid.uuid4()),
+                "Hongyan-Delivery-Id": str(delivery_id),
                 "Hongyan-Mac": mac_of(webhook.secret.reveal(), timestamp, body),
             },
             body=body,
@@ -318,6 +325,34 @@ class Payer:
         gone = isinstance(outcome, Answer) and outcome.status == GONE
         error = f"status {outcome.status}" if isinstance(outcome, Answer) else outcome.reason
         self._blame(endpoint, error, gone=gone)
+
+    def _log(
+        self,
+        webhook: Webhook,
+        batch: Sequence[Owed],
+        outcome: Answer | Failed,
+        delivery_id: uuid.UUID,
+        took_s: float,
+    ) -> None:
+        """Note a POST for whoever looks for it; the next tending writes it down."""
+        if len(self._posted) >= POSTED_MAX:
+            return
+        status, error = (outcome.status, "") if isinstance(outcome, Answer) else (0, outcome.reason)
+        taken = 200 <= status < 300
+        self._posted.append(
+            Posted(
+                id=delivery_id,
+                app_id=webhook.app_id,
+                kind=posted.NOTICES,
+                status=status,
+                error=error,
+                took_ms=int(took_s * 1000),
+                attempt=1 + max([notice.attempt for notice in batch]),
+                message_ids=[notice.message_id for notice in batch],
+                kinds=bytes([notice.kind for notice in batch]),
+                notice_ids=[] if taken else [notice.id for notice in batch],
+            )
+        )
 
     def _defer(self, batch: Sequence[Owed]) -> None:
         """Note when a batch is tried again: together, so that it stays one POST."""
@@ -381,6 +416,7 @@ class Payer:
     async def _tend(self) -> None:
         """Write down failures and pauses, hear of the pauses of others, take what is due."""
         await self._write_deferred()
+        await self._write_posted()
         await self._write_returned()
         await self._write_health()
         await self._read_health()
@@ -398,6 +434,19 @@ class Payer:
             await owing.defer(self._database, deferred)
         except BaseException:
             self._deferred = deferred | self._deferred
+            raise
+
+    async def _write_posted(self) -> None:
+        if not self._posted:
+            return
+        over, self._posted = self._posted, []
+        try:
+            await posted.write(self._database, over)
+        except (
+            *db.Unavailable,
+            asyncio.CancelledError,
+        ):  # what cannot be stored at all must not stop the rest
+            self._posted = over + self._posted
             raise
 
     async def _write_returned(self) -> None:
@@ -474,6 +523,7 @@ class Payer:
                 endpoint.hold.cancel()
         try:
             await self._write_deferred()
+            await self._write_posted()
             await self._write_returned()
             await self._write_health()
         except db.Unavailable as error:

@@ -1,12 +1,14 @@
 """The tables of what is owed: claim, defer, give back; pause endpoints; pull, acknowledge, give up.
 
-Writes: notice (but for its birth, and where a gateway is near the deletion of paid ones, which ride in report's
-tick), webhook_health. Entry points: claim(), pull(), acknowledge(), forget(), give_up(). A notice is leased while
-somebody has it in hand (lease_until). A lease with a uuid (`lease`) was given out by a pull; one without is a Payer's.
+Writes: notice (but for its first birth, and where a gateway is near the deletion of paid ones, which ride in report's
+tick), webhook_health. Entry points: claim(), pull(), acknowledge(), forget(), give_up(); waiting(), hurry() and again(), for
+people. A notice is leased while somebody has it in hand (lease_until). A lease with a uuid (`lease`) was given out by a
+pull; one without is a Payer's.
 """
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import LiteralString
 
 import msgspec
@@ -15,7 +17,7 @@ import structlog
 from hongyan import db
 from hongyan.settings import Settings
 from hongyan.vault import Vault
-from hongyan.vocab.message import AppId
+from hongyan.vocab.message import AppId, TenantId
 from hongyan.way.notice import Event, Owed, event_of
 
 log = structlog.get_logger()
@@ -151,6 +153,64 @@ SELECT webhook.app_id, failures, coalesce(extract(epoch FROM paused_until), 0)::
 async def read_health(database: db.Database) -> Mapping[AppId, Health]:
     """Return the endpoints that are not healthy, by app."""
     return {AppId(row[0]): Health(row[1], row[2], row[3]) for row in await database.fetch(HEALTH_SQL)}
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What is still owed of some notices, and when the first of them is due."""
+
+    notices: int
+    due_at: datetime | None
+
+
+WAITING_SQL: LiteralString = """
+SELECT p.number, count(n.id)::int AS notices, min(greatest(n.due_at, n.lease_until)) AS due_at
+  FROM unnest($1::int[], $2::bigint[]) AS p (number, id) JOIN notice n ON n.id = p.id GROUP BY p.number
+"""
+
+
+async def waiting(tx: db.Tx, batches: Sequence[Sequence[int]]) -> Sequence[Waiting]:
+    """Return what is still owed of each batch of notice ids."""
+    numbers = [number for number, batch in enumerate(batches) for _ in batch]
+    rows = await tx.fetch(WAITING_SQL, numbers, [notice for batch in batches for notice in batch])
+    found = {row["number"]: Waiting(row["notices"], row["due_at"]) for row in rows}
+    return [found.get(number, Waiting(0, None)) for number in range(len(batches))]
+
+
+# One in somebody's hands is being posted just now.
+HURRY_SQL: LiteralString = """
+UPDATE notice SET due_at = now() WHERE app_id = $1 AND id = ANY($2::bigint[]) RETURNING message_id
+"""
+
+
+async def hurry(tx: db.Tx, app_id: AppId, notice_ids: Sequence[int]) -> Sequence[uuid.UUID]:
+    """Make notices due at once; returns the messages of those that are still owed."""
+    return [row["message_id"] for row in await tx.fetch(HURRY_SQL, app_id, list(notice_ids))]
+
+
+# As the message is by now. What is not final, or was erased with its day, has nothing to tell.
+AGAIN_SQL: LiteralString = """
+INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at)
+SELECT m.tenant_id, m.app_id, w.kind, m.id, m.status, m.cause, m.code, coalesce(m.done_at, m.accepted_at)
+  FROM unnest($3::uuid[], $4::smallint[]) AS w (id, kind)
+ CROSS JOIN LATERAL (
+       SELECT tenant_id, app_id, id, status, cause, code, done_at, accepted_at FROM message
+        WHERE tenant_id = $1 AND id = w.id AND app_id = $2 AND status > 0 AND status <> 7 LIMIT 1) m
+ WHERE w.kind < 3
+ UNION ALL
+SELECT i.tenant_id, i.app_id, w.kind, i.id, 0, 0, '', i.came_at
+  FROM unnest($3::uuid[], $4::smallint[]) AS w (id, kind)
+ CROSS JOIN LATERAL (
+       SELECT tenant_id, app_id, id, came_at FROM inbound
+        WHERE id = w.id AND tenant_id = $1 AND app_id = $2 LIMIT 1) i
+ WHERE w.kind = 3
+RETURNING id
+"""
+
+
+async def again(tx: db.Tx, tenant_id: TenantId, app_id: AppId, told: Sequence[tuple[uuid.UUID, int]]) -> int:
+    """Owe an app notices that it was told before: of messages and inbounds by id and kind; returns how many."""
+    rows = await tx.fetch(AGAIN_SQL, tenant_id, app_id, [one for one, _ in told], [kind for _, kind in told])
+    return len(rows)
 
 
 class Pulled(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import Status, first_id_at
-from hongyan.way import owing, report, retention, rollup
+from hongyan.way import owing, posted, report, retention, rollup
 from hongyan.way.inbound import REPEAT_S
 from hongyan.way.report import Dropped
 from hongyan.way.retention import Kept
@@ -446,6 +446,11 @@ async def give_up_notices(tx: db.Tx, settings: Settings, _now: datetime) -> int:
     return await owing.give_up(tx, settings)
 
 
+async def forget_posted(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Forget what was posted to webhooks a week ago, and more of an app than is kept."""
+    return await posted.forget(tx, now)
+
+
 # ---- days
 
 
@@ -583,6 +588,7 @@ DUTIES: Final = (
     Duty(forget_given_up, 600, BATCH_MAX),
     Duty(close_forgotten, 3_600, BATCH_MAX),
     Duty(give_up_notices, 60, owing.GIVE_UP_MAX),
+    Duty(forget_posted, 60, posted.FORGET_MAX),
     Duty(roll_up, 60, rollup.HOURS_MAX),
     Duty(delete_early_reports, 60, ROWS_MAX),
     Duty(delete_nonces, 60, ROWS_MAX),

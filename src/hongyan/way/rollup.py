@@ -30,7 +30,8 @@ TOUCHED_SQL: LiteralString = """
 SELECT hour, array_agg(shard ORDER BY shard) AS shards, array_agg(at ORDER BY shard) AS ats
   FROM tally_touched WHERE hour <= $1 GROUP BY hour ORDER BY max(at) LIMIT $2
 """
-# A cell is never taken out of the tally, so none has to be taken out here.
+# A cell is never taken out of the tally, so none has to be taken out here. In order, so that a tenant's sums of an hour lie
+# together: who asks for weeks reads a tenth of the pages then.
 ROLL_SQL: LiteralString = """
 INSERT INTO rollup AS r (tenant_id, hours, hour, status, cause, purpose, template_id, channel_id, country, operator, latency,
                          messages, parts, price_micro, cost_micro)
@@ -39,6 +40,7 @@ SELECT coalesce(tenant_id, 0), 1, $1, status, cause, purpose, coalesce(template_
   FROM tally WHERE hour = $1
  GROUP BY GROUPING SETS ((tenant_id, status, cause, purpose, template_id, channel_id, country, operator, latency),
                          (status, cause, purpose, channel_id, country, operator, latency))
+ ORDER BY 1
 ON CONFLICT (tenant_id, hours, hour, status, cause, purpose, template_id, channel_id, country, operator, latency)
 DO UPDATE SET messages = EXCLUDED.messages, parts = EXCLUDED.parts, price_micro = EXCLUDED.price_micro,
               cost_micro = EXCLUDED.cost_micro
@@ -53,6 +55,7 @@ SELECT coalesce(tenant_id, 0), 1, $1, status, purpose, channel_id, country, oper
   FROM tally WHERE hour = $1
  GROUP BY GROUPING SETS ((tenant_id, status, purpose, channel_id, country, operator, province, latency),
                          (status, purpose, channel_id, country, operator, province, latency))
+ ORDER BY 1
 ON CONFLICT (tenant_id, hours, hour, status, purpose, channel_id, country, operator, province, latency)
 DO UPDATE SET messages = EXCLUDED.messages, parts = EXCLUDED.parts, price_micro = EXCLUDED.price_micro,
               cost_micro = EXCLUDED.cost_micro
@@ -67,6 +70,7 @@ SELECT tenant_id, 24, $1, status, cause, purpose, template_id, channel_id, count
   FROM rollup
  WHERE tenant_id IN (SELECT id FROM tenant UNION ALL SELECT 0) AND hours = 1 AND hour = ANY($2::timestamptz[])
  GROUP BY tenant_id, status, cause, purpose, template_id, channel_id, country, operator, latency
+ ORDER BY tenant_id
 ON CONFLICT (tenant_id, hours, hour, status, cause, purpose, template_id, channel_id, country, operator, latency)
 DO UPDATE SET messages = EXCLUDED.messages, parts = EXCLUDED.parts, price_micro = EXCLUDED.price_micro,
               cost_micro = EXCLUDED.cost_micro
@@ -81,6 +85,7 @@ SELECT tenant_id, 24, $1, status, purpose, channel_id, country, operator, provin
   FROM rollup_place
  WHERE tenant_id IN (SELECT id FROM tenant UNION ALL SELECT 0) AND hours = 1 AND hour = ANY($2::timestamptz[])
  GROUP BY tenant_id, status, purpose, channel_id, country, operator, province, latency
+ ORDER BY tenant_id
 ON CONFLICT (tenant_id, hours, hour, status, purpose, channel_id, country, operator, province, latency)
 DO UPDATE SET messages = EXCLUDED.messages, parts = EXCLUDED.parts, price_micro = EXCLUDED.price_micro,
               cost_micro = EXCLUDED.cost_micro

@@ -308,11 +308,11 @@ _TABLES: Mapping[str, LiteralString] = {
     "app_key": """SELECT k.id, k.key_id, k.sealed, a.tenant_id, k.app_id, k.allow_basic, k.free_text, k.sandbox,
                          k.addresses, k.rate_per_s, k.scopes, k.expires_at
                     FROM app_key k JOIN app a ON a.id = k.app_id
-                   WHERE k.active AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id""",
+                   WHERE k.active AND a.active AND (k.expires_at IS NULL OR k.expires_at > now()) ORDER BY k.id""",
     "login": """SELECT l.id, l.protocol, l.name, l.app_id, a.tenant_id, l.sealed, l.version, l.access_number, l.free_text,
                        l.hold, l.purpose, l.sandbox, l.sessions_max, l.window_size, l.rate_per_s, l.duplicate_s, l.addresses,
                        l.deliver_to, l.settings
-                  FROM login l JOIN app a ON a.id = l.app_id WHERE l.active ORDER BY l.id""",
+                  FROM login l JOIN app a ON a.id = l.app_id WHERE l.active AND a.active ORDER BY l.id""",
     "channel": """SELECT id, name, kind, sealed, paused, parts_per_s, sessions, access_number, report_parts, cost_micro,
                          filing_demanded, drain_until
                     FROM channel WHERE active ORDER BY id""",

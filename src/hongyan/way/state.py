@@ -155,6 +155,10 @@ class SessionTold(msgspec.Struct, frozen=True):
     window_used: int
     window_size: int
     since: datetime | None  # when it logged in; null while it has not
+    # Sums since its place was opened: what two looks differ by is what happened between them.
+    answered: int = 0
+    not_taken: int = 0  # of those answers: declined, throttled
+    waited_ms: int = 0  # for all those answers together
 
 
 class Fitness(msgspec.Struct, frozen=True):
@@ -241,7 +245,7 @@ def _sessions(line: "Line") -> Sequence[SessionTold]:
     return [
         SessionTold(
             one.slot, one.state, one.duty, one.window_used, one.window_size,
-            _moment(now_s - one.up_s) if one.up_s else None,
+            _moment(now_s - one.up_s) if one.up_s else None, one.answered, one.not_taken, round(one.waited_s * 1_000),
         )
         for one in cast("Attended", line.channel).each_session()
     ]  # fmt: skip

@@ -67,7 +67,9 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(dsn: str, *, settings: Settings = make.SETTINGS, **knobs: Any) -> AsyncIterator[Desk]:
+async def desk(
+    dsn: str, *, settings: Settings = make.SETTINGS, pushes: bool = False, **knobs: Any
+) -> AsyncIterator[Desk]:
     """Serve a managing door over a database of one test, with people of every role signed in."""
     async with make.world(dsn) as world:
         async with world.database.transaction() as tx:
@@ -80,7 +82,7 @@ async def desk(dsn: str, *, settings: Settings = make.SETTINGS, **knobs: Any) ->
                 role = Role.OWNER if who == FOREIGN else Role(who)
                 users[who] = await _user(tx, f"{who}@example.com", role, tenant_id)
                 tokens[who] = await _signed_in(tx, users[who])
-        async with served(world, settings=replace(settings, **knobs)) as one:
+        async with served(world, settings=replace(settings, **knobs), pushes=pushes) as one:
             yield Desk(world, one, tokens, users, key_id, foreign_id)
 
 

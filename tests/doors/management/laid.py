@@ -73,6 +73,7 @@ async def lay(desk: Desk) -> Laid:
             "tenants": {"id": str(tenant_id)},
             "apps": {"id": str(world.app_id)},
             "keys": {"id": key_id},
+            "deliveries": {"id": ids["delivery"]},
             "documents": {"id": _id(document)},
             "qualifications": {"id": ids["qualification"]},
             "reviews": {"id": ids["review"]},
@@ -125,6 +126,7 @@ def _rows(desk: Desk, key_id: str) -> Mapping[str, tuple[LiteralString, tuple[An
         "word_list": (WORD_LIST_SQL, (tenant_id,)),
         "version": (VERSION_SQL, (world.template_id,)),
         "text": (TEXT_SQL, (world.template_id,)),
+        "delivery": (DELIVERY_SQL, (world.app_id,)),
         "alarm_rule": (ALARM_RULE_SQL, (tenant_id,)),
         "alarm": (ALARM_SQL, (tenant_id,)),
     }
@@ -163,6 +165,9 @@ INSERT INTO template_version (template_id, number, language, body) VALUES ($1, 1
 """
 TEXT_SQL: Final = """
 INSERT INTO template_text (template_id, language, body) VALUES ($1, 'en', 'Hello') RETURNING template_id
+"""
+DELIVERY_SQL: Final = """
+INSERT INTO delivery (id, app_id, kind, status, took_ms, attempt) VALUES (gen_random_uuid(), $1, 1, 500, 20, 1) RETURNING id
 """
 ALARM_RULE_SQL: Final = """
 INSERT INTO alarm_rule (tenant_id, kind, name, threshold, window_s)

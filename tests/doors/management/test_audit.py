@@ -28,6 +28,19 @@ async def test_what_was_refused_is_not_there(database: str) -> None:
         assert (await d.ask("GET", "/v1/audit")).json["data"]["items"] == []
 
 
+async def test_a_question_is_not_there_though_it_is_a_post_for_its_length(database: str) -> None:
+    async with desk(database) as d:
+        for path, body in (
+            (
+                "/v1/templates/lint",
+                {"body": "您的验证码为${code}", "purpose": "otp", "variables": {"code": {"kind": "code"}}},
+            ),
+            ("/v1/word-lists/check", {"text": "代开发票"}),
+        ):
+            assert (await d.ask("POST", path, body, as_=Role.OWNER)).status == 200
+        assert (await d.ask("GET", "/v1/audit")).json["data"]["items"] == []
+
+
 async def test_each_tenant_sees_its_own_and_the_platform_all(database: str) -> None:
     async with desk(database) as d:
         body = {"email": "a@example.com", "role": "viewer"}

@@ -18,6 +18,12 @@ from hongyan.vocab.message import Status
 from plane import books_balance
 
 SMPP: Final = {"hosts": ["127.0.0.1"], "port": 1, "system_id": "us", "password": "knock"}
+ALIYUN: Final = {"access_key_id": "us", "access_key_secret": "knock"}
+CUSTOM: Final = {
+    "url": "https://{account.at}/send",
+    "account": {"at": "sms.example"},
+    "secrets": {"key": "knock"},
+}
 
 
 async def add(one: Desk, name: str = "east", kind: str = "smpp", **fields: Any) -> int:
@@ -48,17 +54,64 @@ async def test_secrets_never_leave_and_stars_given_back_keep_them(database: str)
         shown = whole.json["data"]["settings"]
         assert shown == SMPP | {"password": "***"}
         changed = await data(
-            one, "PATCH", f"/v1/channels/{channel_id}", {"settings": shown | {"port": 2}, "parts_per_s": 7}
+            one,
+            "PATCH",
+            f"/v1/channels/{channel_id}",
+            {"settings": shown | {"window_size": 2}, "parts_per_s": 7},
         )
-        assert (changed["settings"]["port"], changed["channel"]["parts_per_s"]) == (2, 7)
+        assert (changed["settings"]["window_size"], changed["channel"]["parts_per_s"]) == (2, 7)
         assert changed["channel"]["access_number"] == "10690000"
         row = (await one.served.keeper.load()).channels[channel_id]  # type: ignore[index]
         assert b'"knock"' in row.config.reveal()
         (audited,) = await one.fetch(
             "SELECT detail::text AS detail FROM audit WHERE action = 'changeChannel'"
         )
-        assert "port" in audited["detail"]
+        assert "window_size" in audited["detail"]
         assert "password" not in audited["detail"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "elsewhere", "parameter"),
+    [
+        ("smpp", SMPP, {"hosts": ["evil.example"]}, "settings.password"),
+        ("smpp", SMPP, {"hosts": ["127.0.0.1", "evil.example"]}, "settings.password"),
+        ("smpp", SMPP, {"port": 2}, "settings.password"),
+        ("smpp", SMPP | {"tls": True}, {"tls": False}, "settings.password"),
+        ("smpp", SMPP | {"tls": True}, {"tls_verify": False}, "settings.password"),
+        ("aliyun", ALIYUN, {"url": "https://evil.example/"}, "settings.access_key_secret"),
+        ("custom_http", CUSTOM, {"url": "https://evil.example/"}, "settings.secrets.key"),
+        ("custom_http", CUSTOM, {"account": {"at": "evil.example"}}, "settings.secrets.key"),
+    ],
+)
+async def test_a_stored_secret_goes_nowhere_but_where_it_was_typed_for(
+    database: str, kind: str, settings: dict[str, Any], elsewhere: dict[str, Any], parameter: str
+) -> None:
+    async with desk(database) as one:
+        channel_id = await add(one, kind=kind, settings=settings)
+        shown = (await data(one, "GET", f"/v1/channels/{channel_id}"))["settings"]
+        document = (await data(one, "GET", "/v1/configuration"))["document"]
+        (east,) = [each for each in document["channels"] if each["name"] == "east"]
+        east["settings"] |= elsewhere
+        for method, target, body in (
+            ("PATCH", f"/v1/channels/{channel_id}", {"settings": shown | elsewhere}),
+            ("POST", f"/v1/channels/{channel_id}/test", {"settings": shown | elsewhere}),
+        ):
+            refused = await one.ask(method, target, body)
+            assert (refused.status, refused.json["detail"]["parameter"]) == (400, parameter)
+            assert "anew" in refused.json["detail"]["reason"]
+        refused = await one.ask("PUT", "/v1/configuration", document)
+        assert refused.status == 400, refused.json
+        assert parameter in refused.json["detail"]["parameter"]
+        anew = await one.ask("PATCH", f"/v1/channels/{channel_id}", {"settings": settings | elsewhere})
+        assert anew.status == 200, anew.json
+
+
+async def test_a_host_less_keeps_the_secrets(database: str) -> None:
+    async with desk(database) as one:
+        channel_id = await add(one, settings=SMPP | {"hosts": ["127.0.0.1", "127.0.0.2"]})
+        for hosts in (["127.0.0.2", "127.0.0.1"], ["127.0.0.2"]):
+            asked = {"settings": SMPP | {"hosts": hosts, "password": "***", "tls": False}}
+            await data(one, "PATCH", f"/v1/channels/{channel_id}", asked)
 
 
 async def test_secrets_by_name_are_kept_one_by_one(database: str) -> None:
@@ -97,6 +150,19 @@ async def test_settings_that_do_not_build_are_refused_by_the_name_of_the_field(
         assert (refused.status, refused.code) == (400, "Request.InvalidParameter")
         assert refused.json["detail"]["parameter"] == parameter
         assert b"ninechars" not in refused.body
+
+
+async def test_why_a_channel_was_paused_or_drained_is_in_the_audit(database: str) -> None:
+    async with desk(database) as one:
+        channel_id = await add(one)
+        await data(one, "POST", f"/v1/channels/{channel_id}/pause", {"reason": "they repair something"})
+        await data(one, "POST", f"/v1/channels/{channel_id}/drain", {"wait_s": 5, "reason": "it moves"})
+        records = (await data(one, "GET", f"/v1/audit?subject=channel:{channel_id}"))["items"]
+        told = {each["action"]: each["detail"].get("reason") for each in records}
+        assert told == {
+            "createChannel": None, "pauseChannel": "they repair something", "drainChannel": "it moves",
+        }  # fmt: skip
+        await data(one, "POST", f"/v1/channels/{channel_id}/pause")  # without a body, as ever
 
 
 async def test_a_name_is_given_once_and_a_removed_channel_leaves_it_free(database: str) -> None:
@@ -332,6 +398,8 @@ async def test_a_channel_tells_how_it_fares_until_nobody_tells_any_more(database
         (session,) = told["sessions"]
         assert (session["state"], session["duty"], session["window_used"]) == ("up", "both", 0)
         assert session["since"]
+        assert (session["answered"], session["not_taken"]) == (20, 0)
+        assert 0 < session["waited_ms"] < 60_000
         assert told["health"]["CNcmcc"]["weight"] > 20
 
 

@@ -69,6 +69,15 @@ async def test_an_export_tells_everything_of_one_person_and_nothing_of_others(da
         assert "别人的" not in str(told)
 
 
+async def test_the_platform_learns_whose_a_message_is_by_its_id(database: str) -> None:
+    async with desk(database) as d:
+        message_id = await lay(d)
+        told = await d.ask("GET", f"/v1/messages/{message_id}/tenant")
+        assert told.json["data"] == {"tenant_id": d.world.tenant_id}
+        nobodys = await d.ask("GET", "/v1/messages/00000000-0000-0000-0000-000000000007/tenant")
+        assert nobodys.code == "Request.NotFound"
+
+
 async def test_an_export_reads_page_by_page(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hongyan.control.persons.ROWS_MAX", 2)
     async with desk(database) as d:

@@ -87,3 +87,31 @@ async def test_asked_twice_with_one_key_it_is_sent_once(database: str) -> None:
         assert theirs.status == 202
         rows = await d.fetch("SELECT id FROM message")
         assert len(rows) == 2
+
+
+async def test_a_message_is_looked_at_as_it_would_leave_and_nothing_is_stored(database: str) -> None:
+    async with desk(database) as d:
+        told = await d.ask("POST", f"{path(d)}/preview", await asked(d), as_=Role.MARKETER)
+        seen = told.json["data"]
+        assert told.status == 200
+        assert seen["text"].startswith("【")
+        assert "南门" in seen["text"]
+        assert (seen["part_count"], seen["units"], seen["part_units"]) == (1, len(seen["text"]), 70)
+        sent = await d.ask("POST", path(d), await asked(d), as_=Role.MARKETER)
+        assert sent.json["data"]["price_micro"] == seen["price_micro"]
+        assert len(await d.fetch("SELECT FROM message")) == 1
+        assert len(await d.fetch("SELECT FROM audit")) == 1
+
+
+async def test_a_message_that_would_be_refused_is_refused_when_it_is_looked_at(database: str) -> None:
+    async with desk(database) as d:
+        where = f"{path(d)}/preview"
+        for body, who, code in (
+            (await asked(d, to="12"), Role.OWNER, "Number.Invalid"),
+            (await asked(d, params={}), Role.OWNER, "Template.MissingVariable"),
+            (await asked(d, sandbox=True), Role.OWNER, "Number.TestOnly"),
+            (await asked(d), Role.VIEWER, "Auth.PermissionDenied"),
+            (await asked(d), KEY, "Auth.PermissionDenied"),
+            (await asked(d), FOREIGN, "Request.NotFound"),
+        ):
+            assert (await d.ask("POST", where, body, as_=who)).code == code

@@ -355,3 +355,12 @@ async def test_a_failed_sign_in_is_recorded_where_the_persons_tenant_sees_it(dat
             f"user:{user_id}",
             {"failed": True},
         )
+
+
+async def test_everybody_may_change_how_they_are_called(database: str) -> None:
+    async with desk(database) as one:
+        told = await one.ask("PATCH", "/v1/me", {"name": "李娜"}, as_=Role.VIEWER)
+        assert told.json["data"]["user"]["name"] == "李娜"
+        assert (await one.ask("GET", "/v1/me", as_=Role.VIEWER)).json["data"]["user"]["name"] == "李娜"
+        assert (await one.ask("PATCH", "/v1/me", {"name": ""}, as_=Role.VIEWER)).status == 400
+        assert (await one.ask("PATCH", "/v1/me", {"role": "owner", "name": "a"}, as_=Role.VIEWER)).status == 400

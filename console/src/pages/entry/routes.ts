@@ -7,4 +7,15 @@ export const ENTRY: RouteRecordRaw[] = [
     component: () => import("./SignIn.vue"),
     meta: { title: "entry.sign_in", open: true },
   },
+  {
+    path: "/sign-up",
+    component: () => import("./SignUp.vue"),
+    meta: { title: "entry.sign_up", open: true },
+  },
+  {
+    path: "/invitation",
+    component: () => import("./Invitation.vue"),
+    meta: { title: "entry.invitation", open: true },
+  },
+  { path: "/me", component: () => import("./Me.vue"), meta: { title: "nav.me", phone: true } },
 ];

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from hongyan.control import tenants, webhooks
 from hongyan.control.permissions import Permission
@@ -20,6 +20,13 @@ class AskedApp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An app by its name."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class AskedAppChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of an app is to change; what is left out stays."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    active: bool | UnsetType = UNSET  # false: its keys and its login are refused from now on
 
 
 class AppPage(msgspec.Struct, frozen=True):
@@ -58,11 +65,19 @@ async def create(call: Call) -> AppRow:
     return await _app(call, app_id)
 
 
-async def rename(call: Call) -> AppRow:
-    asked = call.body(AskedApp)
+async def get(call: Call) -> AppRow:
+    app_id, _ = await _own(call)
+    return await _app(call, app_id)
+
+
+async def change(call: Call) -> AppRow:
+    asked = call.body(AskedAppChange)
     app_id, tenant_id = await _own(call)
-    await tenants.rename_app(call.tx, tenant_id, app_id, asked.name)
-    call.note(f"app:{app_id}", name=asked.name)
+    if asked.name is not UNSET:
+        await tenants.rename_app(call.tx, tenant_id, app_id, asked.name)
+    if asked.active is not UNSET:
+        await tenants.switch_app(call.tx, app_id, active=asked.active)
+    call.note(f"app:{app_id}", **paging.given(asked))
     return await _app(call, app_id)
 
 
@@ -138,18 +153,29 @@ ROUTES: Final = (
         manages=create,
     ),
     Route(
+        method="GET",
+        path="/v1/apps/{id}",
+        name="getApp",
+        summary="Look at one app.",
+        reach=Reach.ANY,
+        permission=Permission.APPS_READ,
+        gives=AppRow,
+        ids="integer",
+        manages=get,
+    ),
+    Route(
         method="PATCH",
         path="/v1/apps/{id}",
-        name="renameApp",
-        summary="Give an app another name.",
+        name="changeApp",
+        summary="Give an app another name, or switch it off and on: its keys and its login are refused meanwhile.",
         reach=Reach.ANY,
         permission=Permission.APPS_WRITE,
-        body=AskedApp,
+        body=AskedAppChange,
         example={"name": "store"},
         gives=AppRow,
         codes=BODY,
         ids="integer",
-        manages=rename,
+        manages=change,
     ),
     Route(
         method="GET",

@@ -56,6 +56,7 @@ Cost = Annotated[
         ge=0, le=upstreams.COST_MICRO_MAX, description="What the upstream charges for a part, in millionths."
     ),
 ]
+Reason = Annotated[str, Meta(max_length=200, description="Why; the audit keeps it.")]
 ExtensionDigits = Annotated[
     int,
     Meta(
@@ -111,10 +112,17 @@ class AskedChannelTrial(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     although_in: bool = False
 
 
+class AskedPause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, for whoever finds it so; the audit keeps it."""
+
+    reason: Reason = ""
+
+
 class AskedDrain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long reports are waited for at most."""
+    """How long reports are waited for at most, and why it is drained."""
 
     wait_s: Annotated[int, Meta(ge=1, le=upstreams.DRAIN_WAIT_S_MAX)] = 600
+    reason: Reason = ""
 
 
 class AskedTrace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -278,13 +286,10 @@ async def remove(call: Call) -> RemovedChannel:
 
 async def pause(call: Call) -> ListedChannel:
     """Submit nothing more there."""
-    return await _after(call, await _paused(call))
-
-
-async def _paused(call: Call) -> ChannelId:
     channel_id = ChannelId(call.number())
+    asked = call.body(AskedPause) if call.asked.body else AskedPause()  # it had no body before
     await upstreams.pause(call.tx, channel_id)
-    return channel_id
+    return await _after(call, channel_id, **_why(asked.reason))
 
 
 async def resume(call: Call) -> ListedChannel:
@@ -298,7 +303,11 @@ async def drain(call: Call) -> ListedChannel:
     """Submit nothing more there, wait for reports, log out."""
     channel_id, asked = ChannelId(call.number()), call.body(AskedDrain)
     await upstreams.drain(call.tx, channel_id, asked.wait_s)
-    return await _after(call, channel_id, wait_s=asked.wait_s)
+    return await _after(call, channel_id, wait_s=asked.wait_s, **_why(asked.reason))
+
+
+def _why(reason: str) -> Mapping[str, str]:
+    return {"reason": reason} if reason else {}
 
 
 async def _after(call: Call, channel_id: ChannelId, **detail: object) -> ListedChannel:
@@ -494,7 +503,8 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         method="POST", path="/v1/channels/{id}/pause", name="pauseChannel",
         summary="Submit nothing more there; its sessions stay, because reports still come.",
-        gives=ListedChannel, manages=pause, **_WRITE,
+        body=AskedPause, example={"reason": "they repair something until six"}, gives=ListedChannel, codes=BODY,
+        manages=pause, **_WRITE,
     ),
     Route(
         method="POST", path="/v1/channels/{id}/resume", name="resumeChannel",

@@ -1,5 +1,9 @@
-"""App keys: made, changed, exchanged and disabled. A secret is in one answer and never again."""
+"""App keys: made, changed, exchanged and disabled, and why a signature of one does not fit.
 
+A secret is in one answer and never again.
+"""
+
+import asyncio
 from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Final
@@ -7,11 +11,15 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from hongyan import clock
 from hongyan.control import keys, tenants
 from hongyan.control.keys import KeyTerms, NewKey
 from hongyan.control.permissions import SCOPES, SCOPES_DEFAULT, Permission
 from hongyan.doors.call import INT_MAX, Call, detail_of
+from hongyan.doors.explaining import Explained, Pasted, explain, found
 from hongyan.doors.management import paging
+from hongyan.doors.mistakes import Mistake
+from hongyan.doors.nonces import was_used
 from hongyan.doors.route import BODY, QUERY, Reach, Route
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId
@@ -54,6 +62,20 @@ class AskedKeyRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the old key works on beside the new one."""
 
     overlap_s: Annotated[int, Meta(ge=0, le=keys.OVERLAP_S_MAX)] = 86_400
+
+
+class AskedExplanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request that was signed, or should have been."""
+
+    target: Annotated[
+        str, Meta(min_length=1, max_length=8_192, description="Path and query as sent, or the whole URL.")
+    ]
+    authorization: Annotated[str, Meta(max_length=2_048, description="The header of this name.")]
+    method: Annotated[str, Meta(min_length=1, max_length=16)] = "POST"
+    body: Annotated[str, Meta(max_length=262_144, description="As it was sent, to the character.")] = ""
+    canonical: Annotated[
+        str, Meta(max_length=16_384, description="What your program made its MAC over, where you have it.")
+    ] = ""
 
 
 class AskedKeys(paging.Asked, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -145,6 +167,34 @@ async def disable(call: Call) -> KeyTerms:
     return await keys.get(call.tx, call.tenant_id, key_id)
 
 
+async def explain_signature(call: Call) -> Explained:
+    """Confirm a MAC, or say why it is another. Neither the secret nor a MAC of ours leaves here."""
+    asked, key_id = call.body(AskedExplanation), call.path["id"]
+    key = await keys.get(call.tx, call.tenant_id, key_id)
+    secret = await keys.secret_of(call.tx, call.door.vault, call.tenant_id, key_id)
+    pasted = Pasted(asked.method, asked.target, asked.authorization, asked.body, asked.canonical)
+    skew_s, now_s = call.door.settings.clock_skew_s, clock.now_s()
+    # It tries some thousand ways to get it wrong: others need not wait for that.
+    explained = await asyncio.to_thread(explain, secret.reveal(), pasted, key_id, now_s, skew_s)
+    more = [found(one) for one in await _of_key(call, key)]
+    if explained.nonce and await was_used(call.tx, key.id, explained.nonce.encode()):
+        more.append(found(Mistake.NONCE_USED))
+    call.note(f"key:{key_id}", fits=explained.fits)
+    return msgspec.structs.replace(explained, findings=[*explained.findings, *more])
+
+
+async def _of_key(call: Call, key: KeyTerms) -> Collection[Mistake]:
+    """Return why the key itself is refused."""
+    (app,) = await tenants.apps(call.tx, call.tenant_id, after=key.app_id - 1, limit=1)
+    ended = key.expires_at is not None and key.expires_at <= clock.now()
+    told = (
+        (not key.active, Mistake.KEY_DISABLED),
+        (ended, Mistake.KEY_EXPIRED),
+        (not app.active, Mistake.APP_OFF),
+    )
+    return [mistake for holds, mistake in told if holds]
+
+
 ROUTES: Final = (
     Route(
         method="GET",
@@ -217,6 +267,26 @@ ROUTES: Final = (
         codes=(*BODY, Code.REQUEST_CONFLICT),
         ids="text",
         manages=rotate,
+    ),
+    Route(
+        method="POST",
+        path="/v1/keys/{id}/explain-signature",
+        name="explainSignature",
+        summary="Say what the server makes of a signed request, and which mistake explains a MAC that does not fit.",
+        reach=Reach.ANY,
+        permission=Permission.APPS_WRITE,
+        body=AskedExplanation,
+        example={
+            "method": "POST",
+            "target": "/v1/messages",
+            "authorization": f"HONGYAN-HMAC-SHA256 key_id=demo, timestamp=1767225600, nonce=vb7Q2mX0c4kLrT9s, mac={'a' * 64}",
+            "body": "{}",
+        },
+        gives=Explained,
+        codes=BODY,
+        ids="text",
+        changes=False,
+        manages=explain_signature,
     ),
     Route(
         method="POST",

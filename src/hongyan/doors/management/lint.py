@@ -167,6 +167,7 @@ ROUTES: Final = (
         gives=Linted,
         codes=(*BODY, Code.SIGN_NOT_FOUND),
         changes=False,
+        recorded=False,
         manages=look,
     ),
     Route(

@@ -190,7 +190,7 @@ ROUTES: Final[Sequence[Route]] = (
         method="POST", path="/v1/routes/dry-run", name="dryRunRoute",
         summary="What would become of a message: rules, channel, reasons, price. Nothing is stored or sent.",
         body=AskedDryRun, example={"tenant_id": 1, "to": "+8613800138000", "template": "order"}, gives=DryRun,
-        codes=(*BODY, Code.NUMBER_INVALID), manages=dry_run, changes=False, **_READ,
+        codes=(*BODY, Code.NUMBER_INVALID), manages=dry_run, changes=False, recorded=False, **_READ,
     ),
     Route(
         method="GET", path="/v1/routes/{id}", name="getRoute", summary="One route rule.", gives=RouteRuleRow, manages=get, **_READ,

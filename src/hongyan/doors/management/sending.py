@@ -1,13 +1,15 @@
-"""Sending one message in the name of an app, as a person who is signed in."""
+"""Sending one message in the name of an app, as a person who is signed in, and looking at it before."""
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from hongyan import clock
 from hongyan.control import keys, tenants
 from hongyan.control.permissions import Permission
 from hongyan.doors import messages
@@ -15,8 +17,11 @@ from hongyan.doors.call import Call
 from hongyan.doors.messages import HASH_OCTETS, MESSAGE, MESSAGE_EXAMPLE, AskedMessage, Promised
 from hongyan.doors.route import BODY, Reach, Route
 from hongyan.observe import masked_number
+from hongyan.vocab import phone
+from hongyan.vocab import text as texts
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import AppId
+from hongyan.vocab.message import AppId, Purpose
+from hongyan.way import guard
 from hongyan.way.accept import Idempotency, Outcome
 from hongyan.way.snapshot import Key
 
@@ -67,7 +72,73 @@ def _idempotency(call: Call, key: Key) -> Idempotency | None:
     return msgspec.structs.replace(given, key=blake2b(whose + given.key, digest_size=HASH_OCTETS).digest())
 
 
+class MessagePreview(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it would leave now. `units`: characters as they are charged; a part holds `part_units` of them."""
+
+    text: str
+    purpose: Purpose
+    encoding: texts.Encoding
+    units: int
+    part_units: int
+    part_count: int
+    price_micro: int
+    currency: str
+    country: str
+    operator: str
+    province: str
+    send_at: (
+        datetime | None
+    )  # when it would leave, where that is later: it was asked so, or its hours are over
+    held: bool  # a person would decide first, because of a word in it
+
+
+async def preview(call: Call) -> MessagePreview:
+    """Ask the rules that need no look at the person: what would leave, and what it would cost. Stores nothing."""
+    asked, door = call.body(AskedAppMessage), call.door
+    if call.caller.key is not None:
+        raise Refusal(Code.AUTH_PERMISSION_DENIED, reason="for people")
+    async with door.database.transaction() as tx:
+        await tenants.demand_app(tx, call.tenant, AppId(call.number()))
+    snapshot = door.snapshots.current
+    key = keys.of_app(snapshot, call.tenant, call.number(), sandbox=asked.sandbox)
+    cleared = guard.check(asked, key, snapshot, door.settings, clock.now_s())
+    text, place = cleared.wording.text, cleared.place
+    mainland = cleared.number.country == phone.MAINLAND
+    counted = texts.count(text, texts.Counting.MAINLAND if mainland else texts.Counting.INTERNATIONAL)
+    return MessagePreview(
+        text=text,
+        purpose=cleared.wording.purpose,
+        encoding=counted.encoding,
+        units=counted.units,
+        part_units=counted.limit,
+        part_count=cleared.part_count,
+        price_micro=cleared.price_micro,
+        currency=key.tenant.currency,
+        country=place.country,
+        operator=place.operator,
+        province=place.province,
+        send_at=datetime.fromtimestamp(cleared.due_at_s, UTC) if cleared.due_at_s else None,
+        held=bool(cleared.held),
+    )
+
+
 ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/apps/{id}/messages/preview",
+        name="previewAppMessage",
+        summary="Show a message as it would leave: text, parts, price, or why it would be refused. Stores nothing.",
+        reach=Reach.TENANT,
+        permission=Permission.MESSAGES_SEND,
+        body=AskedAppMessage,
+        example={**MESSAGE_EXAMPLE, "sandbox": False},
+        gives=MessagePreview,
+        codes=(*BODY, *MESSAGE),
+        ids="integer",
+        changes=False,
+        own_transactions=True,
+        manages=preview,
+    ),
     Route(
         method="POST",
         path="/v1/apps/{id}/messages",

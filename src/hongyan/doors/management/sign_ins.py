@@ -33,6 +33,12 @@ class AskedSignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     totp: OneTimeCode | None = None
 
 
+class AskedMe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one is called."""
+
+    name: Name
+
+
 class AskedPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new password, and the present one as a proof."""
 
@@ -185,6 +191,15 @@ async def _me(tx: db.Tx, user_id: int, may: frozenset[Permission] | None = None)
     )
 
 
+async def change_me(call: Call) -> Me:
+    """Give oneself another name; what else there is of a person, others decide or a password proves."""
+    _demand_console(call)
+    asked, caller = call.body(AskedMe), call.caller
+    await users.change(call.tx, caller.role, caller.tenant_id, caller.user_id, name=asked.name)
+    call.note(f"user:{caller.user_id}", name=asked.name)
+    return await me(call)
+
+
 async def sign_ins_listed(call: Call) -> SignInList:
     rows = await sign_ins.every(call.tx, call.caller.user_id, call.caller.sign_in_id)
     return SignInList(list(rows))
@@ -334,6 +349,20 @@ ROUTES: Final = (
         permission=None,
         gives=Me,
         manages=me,
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/me",
+        name="changeMe",
+        summary="Give oneself another name.",
+        reach=Reach.SELF,
+        permission=None,
+        body=AskedMe,
+        example={"name": "Li Na"},
+        gives=Me,
+        codes=BODY,
+        changes=False,
+        manages=change_me,
     ),
     Route(
         method="POST",

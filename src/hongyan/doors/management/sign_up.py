@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from hongyan import db
-from hongyan.control import attempts, audit, policies, tenants, users
+from hongyan.control import attempts, audit, passwords, policies, tenants, users
 from hongyan.control.permissions import Role
 from hongyan.doors.call import Call
 from hongyan.doors.management.users import Email, Name, NewPassword
@@ -33,6 +33,18 @@ class SignedUp(msgspec.Struct, frozen=True):
 
     tenant_id: TenantId
     user_id: int
+
+
+class SignUpTerms(msgspec.Struct, frozen=True):
+    """Whether one may."""
+
+    open: bool
+    password_characters_min: int
+
+
+async def terms(call: Call) -> SignUpTerms:
+    policy = await policies.read(call.tx)
+    return SignUpTerms(policy.sign_up == "open", passwords.CHARACTERS_MIN)
 
 
 async def sign_up(call: Call) -> SignedUp:
@@ -75,6 +87,16 @@ async def _make(call: Call, tx: db.Tx, asked: AskedSignUp) -> SignedUp:
 
 
 ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/sign-up",
+        name="getSignUp",
+        summary="Say whether companies may sign up here by themselves.",
+        reach=Reach.ANYONE,
+        permission=None,
+        gives=SignUpTerms,
+        manages=terms,
+    ),
     Route(
         method="POST",
         path="/v1/sign-up",

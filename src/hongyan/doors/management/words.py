@@ -220,7 +220,7 @@ ROUTES: Final = (
         method="POST", path="/v1/word-lists/check", name="checkTextForWords",
         summary="Tell what the lists in use say of a text, and of which words; nothing is sent.",
         reach=Reach.ANY, permission=READ, body=AskedText, example={"text": "低价代开发票"},
-        gives=WordsVerdict, codes=BODY, changes=False, manages=check,
+        gives=WordsVerdict, codes=BODY, changes=False, recorded=False, manages=check,
     ),
     Route(
         method="GET", path=ONE, name="getWordList", summary="Look up a word list.",

@@ -1,0 +1,34 @@
+/** A template as the forms of this area need it: its texts by language, its variables in the order of the text. */
+import type { Shapes } from "../../api/client";
+
+export type Template = Shapes["TemplateRow"];
+export type TemplateText = Shapes["TemplateText"];
+const PLACE = /\$?\{([A-Za-z][A-Za-z0-9_]{0,24})\}/g; // src/hongyan/vocab/wording.py
+
+/** The names of the variables as they come in a text, each once. */
+export function namesIn(body: string): string[] {
+  return [...new Set([...body.matchAll(PLACE)].map((match) => match[1]!))];
+}
+
+/** The text with what is typed so far; what is not typed stands there as its name in brackets. */
+export function filled(body: string, signature: string, values: Record<string, string>): string {
+  const text = body.replace(PLACE, (_whole, name: string) => values[name] || `[${name}]`);
+  return signature ? `【${signature}】${text}` : text;
+}
+
+/** The codes whose words say more to a person than the refusal of one row: see `sending.left_out.*`. */
+export function reasonKey(reason: string): string {
+  return `sending.left_out.${reason.replaceAll(".", "_")}`;
+}
+
+/** Who made something, without the number that the audit tells people apart by: user:7 a@b.cn → a@b.cn. */
+export function person(name: string): string {
+  return name.replace(/^user:\d+ /, "");
+}
+
+/** A key that makes asking again harmless. crypto.randomUUID is not there without https. */
+export function onceKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (octet) =>
+    octet.toString(16).padStart(2, "0"),
+  ).join("");
+}

@@ -1,0 +1,55 @@
+/** Values of alarms in the unit of their kind, as people write and read them. */
+import { useI18n } from "vue-i18n";
+import type { Shapes } from "../../api/client";
+import { count, lasting, money, share } from "../../frame/format";
+
+export type Kind = Shapes["AlarmKind"];
+
+/** Kinds that are counted over a window; the others are what they are just now. */
+export const RATES: string[] = [
+  "delivery_rate",
+  "channel_success",
+  "report_latency",
+  "delivery_latency",
+  "opt_out_rate",
+];
+
+/** What the API has for one of what somebody types: shares are typed in per cent, money in whole units. */
+const SCALES: Record<string, number> = { share: 0.01, micro: 1_000_000 };
+
+export function typed(kind: Kind | undefined, threshold: number): number {
+  return Number((threshold / (SCALES[kind?.unit ?? ""] ?? 1)).toPrecision(12));
+}
+
+export function stored(kind: Kind | undefined, entered: number): number {
+  return Number((entered * (SCALES[kind?.unit ?? ""] ?? 1)).toPrecision(12));
+}
+
+export function useValues(): {
+  shown: (kind: Kind | undefined, value: number) => string;
+  kindName: (kind: Kind | undefined, code: string) => string;
+  seconds: (s: number) => string;
+} {
+  const { t, locale } = useI18n();
+
+  function seconds(s: number): string {
+    if (s < 120) return `${Math.round(s)} ${t("watching.unit.s")}`;
+    if (s < 7_200) return `${Number((s / 60).toFixed(1))} ${t("watching.rule.minutes")}`;
+    if (s < 172_800) return `${Number((s / 3_600).toFixed(1))} ${t("watching.rule.hours")}`;
+    return `${Number((s / 86_400).toFixed(1))} ${t("watching.unit.d")}`;
+  }
+
+  function shown(kind: Kind | undefined, value: number): string {
+    if (kind?.unit === "share") return share(value);
+    if (kind?.unit === "micro") return money(value);
+    if (kind?.unit === "s") return value < 10 ? lasting(value * 1_000) : seconds(value);
+    if (kind?.unit === "d") return `${count(Math.floor(value))} ${t("watching.unit.d")}`;
+    return count(value);
+  }
+
+  function kindName(kind: Kind | undefined, code: string): string {
+    return kind ? (locale.value === "zh" ? kind.zh : kind.en) : code;
+  }
+
+  return { shown, kindName, seconds };
+}

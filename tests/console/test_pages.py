@@ -1,0 +1,119 @@
+"""Every page, in both languages and themes, wide and narrow: nothing complains, nothing is in the way of anybody."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser
+
+from console.hostile import taken
+from console.sight import Demo, Language, Sight, Theme, Who
+
+pytestmark = pytest.mark.needs("chromium")
+
+FIRST_PAGE_OCTETS_MAX: Final = 350_000  # of scripts, as they travel
+BOTH: Final = ("owner", "operator")
+OWNER: Final = ("owner",)
+OPERATOR: Final = ("operator",)
+NOBODY: Final = ("nobody",)
+# Who looks at which page. Every place of the menu and every page of a route is here: test_sources.py. Names in braces are
+# ids of hostile.py.
+PAGES: Final[dict[str, tuple[Who, ...]]] = {
+    "/sign-in": NOBODY,
+    "/sign-up": NOBODY,
+    "/invitation": NOBODY,
+    "/me": BOTH,
+    "/": BOTH,
+    "/first-steps": OWNER,
+    "/statistics": BOTH,
+    "/alarms": BOTH,
+    "/messages": BOTH,
+    "/messages/{message}": BOTH,
+    "/send": OWNER,
+    "/lists": OWNER,
+    "/lists/new": OWNER,
+    "/lists/{list}": OWNER,
+    "/exports": BOTH,
+    "/signatures": BOTH,
+    "/signatures/new": OWNER,
+    "/signatures/{signature}": BOTH,
+    "/templates": BOTH,
+    "/templates/new": OWNER,
+    "/templates/{template}": OWNER,
+    "/words": BOTH,
+    "/words/{word_list}": OWNER,
+    "/filings": OPERATOR,
+    "/inbound": BOTH,
+    "/opt-outs": BOTH,
+    "/blocks": BOTH,
+    "/suppressions": BOTH,
+    "/complaints": BOTH,
+    "/complaints/{complaint}": BOTH,
+    "/consents": OWNER,
+    "/persons": OWNER,
+    "/retention": OPERATOR,
+    "/apps": OWNER,
+    "/apps/{app}": OWNER,
+    "/webhooks": BOTH,
+    "/signature-debugger": OWNER,
+    "/examples": OWNER,
+    "/channels": OPERATOR,
+    "/channels/new": OPERATOR,
+    "/channels/{channel}": OPERATOR,
+    "/routes": OPERATOR,
+    "/routes/dry-run": OPERATOR,
+    "/configuration": OPERATOR,
+    "/configuration/difference": OPERATOR,
+    "/configuration/import": OPERATOR,
+    "/prices": BOTH,
+    "/ledger": BOTH,
+    "/bills": OPERATOR,
+    "/bills/{bill}": OPERATOR,
+    "/reviews": OPERATOR,
+    "/reviews/{review}": OPERATOR,
+    "/tenants": OPERATOR,
+    "/tenants/{tenant}": OPERATOR,
+    "/qualification": OWNER,
+    "/people": BOTH,
+    "/audit": BOTH,
+    "/policies": OPERATOR,
+}
+
+
+def visits() -> list[tuple[Who, str]]:
+    return [(who, path) for path, people in PAGES.items() for who in people]
+
+
+@pytest.mark.parametrize(("who", "path"), visits())
+@pytest.mark.parametrize(("language", "theme", "width"), [("zh", "light", 1440), ("en", "dark", 390)])
+def test_a_page_works_for_everybody(
+    demo: Demo,
+    browser: Browser,
+    hostile: Mapping[str, str],
+    who: Who,
+    path: str,
+    language: Language,
+    theme: Theme,
+    width: int,
+) -> None:
+    with Sight(browser, demo, who, language, theme, width) as sight:
+        sight.go(path.format_map(hostile))
+        sight.shot(path.strip("/").replace("/", "_") or "overview")
+        assert taken(sight.page) == 0
+        assert sight.faults() == []
+        assert sight.scrolls_sideways() <= 0
+        assert sight.page.title().count("·") == 1
+
+
+@pytest.mark.parametrize("who", BOTH)
+def test_the_scripts_of_the_first_page_and_its_charts_are_small(
+    demo: Demo, browser: Browser, who: Who
+) -> None:
+    with Sight(browser, demo, who) as sight:
+        sight.go("/")
+        sight.page.wait_for_selector("canvas")
+        octets = sight.page.evaluate(
+            "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('.js'))"
+            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        assert 0 < octets <= FIRST_PAGE_OCTETS_MAX
