@@ -41,6 +41,12 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
   },
-  // `npm run dev` beside a running program; HONGYAN_URL says where it is.
-  server: { proxy: { "/v1": process.env["HONGYAN_URL"] ?? "http://127.0.0.1:8080" } },
+  // `npm run dev` beside a running program; CONSOLE_API says where it is.
+  // The examples stand in docs/api.
+  server: {
+    fs: { allow: [".."] },
+    proxy: {
+      "/v1": process.env["CONSOLE_API"] ?? "http://127.0.0.1:8080",
+    },
+  },
 });

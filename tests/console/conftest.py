@@ -1,12 +1,16 @@
 """One program a worker, one browser a module: a browser's loop would stand in the way of other modules' tests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from playwright.sync_api import Browser
 
 from console import hostile as texts
 from console import sight
+
+People = Callable[[sight.Who, sight.Language, sight.Theme, int], sight.Sight]
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,18 @@ def demo() -> Iterator[sight.Demo]:
 def browser() -> Iterator[Browser]:
     with sight.browsing() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def people(browser: Browser, demo: sight.Demo) -> Iterator[People]:
+    """People who stay signed in for a module, each at a browser of their own: coming in takes longer than looking."""
+    with ExitStack() as stack:
+
+        @cache
+        def person(who: sight.Who, language: sight.Language, theme: sight.Theme, width: int) -> sight.Sight:
+            return stack.enter_context(sight.Sight(browser, demo, who, language, theme, width))
+
+        yield person
 
 
 @pytest.fixture(scope="session")

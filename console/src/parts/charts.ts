@@ -1,27 +1,11 @@
 /** ECharts with what we draw, and our colours. Loaded by Chart.vue when it is needed. */
-import { BarChart, HeatmapChart, LineChart } from "echarts/charts";
-import {
-  AriaComponent,
-  GridComponent,
-  LegendComponent,
-  TooltipComponent,
-  VisualMapComponent,
-} from "echarts/components";
+import { BarChart, LineChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
 import { init, registerTheme, use, type EChartsType } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { colour } from "./colour";
 
-use([
-  AriaComponent,
-  BarChart,
-  CanvasRenderer,
-  GridComponent,
-  HeatmapChart,
-  LegendComponent,
-  LineChart,
-  TooltipComponent,
-  VisualMapComponent,
-]);
+use([AriaComponent, BarChart, CanvasRenderer, GridComponent, LegendComponent, LineChart, TooltipComponent]);
 
 function theme(): object {
   const line = { lineStyle: { color: colour("--line") } };

@@ -195,6 +195,15 @@ async def change(
     return was, await one(tx, None, user_id)
 
 
+NAME_SQL: LiteralString = "UPDATE console_user SET name = $2 WHERE id = $1"
+
+
+async def rename(tx: db.Tx, user_id: int, name: str) -> None:
+    """Give a person another name. Everybody may do that to themselves. Raises Refusal for what is no name."""
+    demand_name(name)
+    await tx.execute(NAME_SQL, user_id, name)
+
+
 LOCK_SQL: LiteralString = "SELECT id FROM console_user WHERE id = $1 FOR UPDATE"
 
 

@@ -13,5 +13,10 @@ export const PLATFORM: RouteRecordRaw[] = [
   },
   { path: "/people", component: () => import("./People.vue"), meta: { title: "nav.people" } },
   { path: "/audit", component: () => import("./Audit.vue"), meta: { title: "nav.audit" } },
+  {
+    path: "/announcements",
+    component: () => import("./Announcements.vue"),
+    meta: { title: "nav.announcements" },
+  },
   { path: "/policies", component: () => import("./Policies.vue"), meta: { title: "nav.policies" } },
 ];

@@ -194,9 +194,9 @@ async def _me(tx: db.Tx, user_id: int, may: frozenset[Permission] | None = None)
 async def change_me(call: Call) -> Me:
     """Give oneself another name; what else there is of a person, others decide or a password proves."""
     _demand_console(call)
-    asked, caller = call.body(AskedMe), call.caller
-    await users.change(call.tx, caller.role, caller.tenant_id, caller.user_id, name=asked.name)
-    call.note(f"user:{caller.user_id}", name=asked.name)
+    asked, user_id = call.body(AskedMe), call.caller.user_id
+    await users.rename(call.tx, user_id, asked.name)
+    call.note(f"user:{user_id}", name=asked.name)
     return await me(call)
 
 
