@@ -86,7 +86,8 @@ def served() -> Iterator[Server]:
             yield server
 
 
-async def _measure(database: db.Database) -> None:
+async def lay(database: db.Database) -> None:
+    """Lay the cells of MESSAGES messages and sum up what is over, saying how long it took."""
     connection = await database.own_connection()
     began = time.monotonic()
     await connection.execute(FILL_SQL, MESSAGES, timeout=600)
@@ -114,6 +115,10 @@ async def _measure(database: db.Database) -> None:
     )
     await connection.close()
     print(f"{hours} hours summed in {spent:.0f} s; sums: {sizes[0]:,} and {sizes[1]:,} rows")
+
+
+async def _measure(database: db.Database) -> None:
+    await lay(database)
     after = await _ask(database, rounds=ROUNDS)
     for name, took_ms in after.items():
         print(f"{name:<60} {took_ms:6.0f} ms")

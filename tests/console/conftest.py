@@ -13,7 +13,7 @@ from console import sight
 People = Callable[[sight.Who, sight.Language, sight.Theme, int], sight.Sight]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo() -> Iterator[sight.Demo]:
     with sight.demo() as one:
         yield one
@@ -37,7 +37,7 @@ def people(browser: Browser, demo: sight.Demo) -> Iterator[People]:
         yield person
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def laid() -> dict[str, Mapping[str, str]]:
     return {}
 

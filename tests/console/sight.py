@@ -174,9 +174,20 @@ class Sight:
         assert answer.ok, answer.text()
         return answer.json()["data"]
 
-    def go(self, path: str) -> Page:
-        """Go to a page of the console and wait until it has all it asked for."""
-        self.page.goto(f"/console{path}")
+    def go(self, path: str, *, anew: bool = True) -> Page:
+        """Go to a page of the console and wait until it has all it asked for. Not `anew`: from page to page, as by a link."""
+        if anew or "/console/" not in self.page.url:
+            self.page.goto(f"/console{path}")
+        else:
+            self.page.evaluate(
+                """path => {
+                    document.querySelectorAll("h1").forEach((old) => (old.className = "old"));
+                    history.pushState({}, "", path);
+                    dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+                }""",
+                f"/console{path}",
+            )
+            self.page.wait_for_selector("h1:not(.old)")
         self.settled()
         return self.page
 

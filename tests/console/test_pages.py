@@ -17,6 +17,7 @@ BOTH: Final = ("owner", "operator")
 OWNER: Final = ("owner",)
 OPERATOR: Final = ("operator",)
 NOBODY: Final = ("nobody",)
+LOOKS: Final[tuple[tuple[Language, Theme, int], ...]] = (("zh", "light", 1440), ("en", "dark", 390))
 # Who looks at which page. Every place of the menu and every page of a route is here: test_sources.py. Names in braces are
 # ids of hostile.py.
 PAGES: Final[dict[str, tuple[Who, ...]]] = {
@@ -82,12 +83,16 @@ PAGES: Final[dict[str, tuple[Who, ...]]] = {
 }
 
 
-def visits() -> list[tuple[Who, str]]:
-    return [(who, path) for path, people in PAGES.items() for who in people]
+def visits() -> list[tuple[Who, str, Language, Theme, int]]:
+    """Each page twice; where two look at it, one of them at each."""
+    return [
+        (people[place % len(people)], path, *look)
+        for place, look in enumerate(LOOKS)
+        for path, people in PAGES.items()
+    ]
 
 
-@pytest.mark.parametrize(("who", "path"), visits())
-@pytest.mark.parametrize(("language", "theme", "width"), [("zh", "light", 1440), ("en", "dark", 390)])
+@pytest.mark.parametrize(("who", "path", "language", "theme", "width"), visits())
 def test_a_page_works_for_everybody(
     people: People,
     hostile: Mapping[str, str],
@@ -99,7 +104,7 @@ def test_a_page_works_for_everybody(
 ) -> None:
     sight = people(who, language, theme, width)
     sight.complaints.clear()
-    sight.go(path.format_map(hostile))
+    sight.go(path.format_map(hostile), anew=language == "zh")  # by its address, and from another page
     sight.shot(path.strip("/").replace("/", "_") or "overview")
     assert taken(sight.page) == 0
     assert sight.faults() == []

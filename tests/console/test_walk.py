@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from console.sight import Demo, Language, Sight
 from control.files import png
@@ -58,6 +59,19 @@ class Hand:
 
     def click(self, key: str, within: Locator | None = None) -> None:
         (within or self.page).get_by_role("button", name=self.word(key), exact=True).first.click()
+
+    def choose(self, key: str, option: str) -> None:
+        """Choose from a list that opens; again where the page moved just then, as anybody would."""
+        box = self.page.get_by_role("combobox", name=self.word(key))
+        wanted = self.page.get_by_role("option", name=option, exact=True).locator("visible=true")
+        for _ in range(5):
+            box.click(force=True)
+            try:
+                wanted.click(timeout=2_000)
+            except PlaywrightTimeout:
+                continue
+            return
+        raise AssertionError(option)
 
     def go(self, path: str) -> None:
         self.sight.go(path)
@@ -105,8 +119,7 @@ def leads_sandboxes_somewhere(staff: Hand) -> None:
     page = staff.page
     staff.go("/routes")
     staff.click("upstreams.rules.new")
-    page.get_by_role("combobox", name=staff.word("upstreams.channel")).click(force=True)
-    page.get_by_role("option", name="demo-sandbox").click()
+    staff.choose("upstreams.channel", "demo-sandbox")
     staff.click("parts.save", page.get_by_role("dialog"))
     expect(page.get_by_role("dialog")).to_be_hidden()
 
@@ -141,10 +154,7 @@ def hands_in_a_qualification(customer: Hand) -> None:
     page.fill("#person-id", "11010519491231002X")
     page.fill("#person-phone", "13800138000")
     for kind in ("licence", "person_id", "authorisation"):
-        page.get_by_role("combobox", name=customer.word("documents.which")).click(force=True)
-        page.get_by_role("option", name=customer.word(f"documents.kind.{kind}")).locator(
-            "visible=true"
-        ).click()
+        customer.choose("documents.which", customer.word(f"documents.kind.{kind}"))
         page.set_input_files(
             "input[type=file]", {"name": f"{kind}.png", "mimeType": "image/png", "buffer": png(width=200)}
         )

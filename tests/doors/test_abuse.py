@@ -253,7 +253,8 @@ async def test_the_name_of_a_file_is_no_path_and_no_header(database: str, name: 
 # ---- secrets
 
 WHOLE_NUMBER: Final = make.NUMBER.encode()[3:]
-OF_PROGRAMS: Final = ("getMessage", "searchMessages", "listInbound")  # a program is told to whom it wrote
+# A program is told to whom it wrote, and who wrote back.
+OF_PROGRAMS: Final = ("getMessage", "searchMessages", "listInbound", "listInboundTexts")
 SECRETS: Final = {
     "app": b"app-secret-9f3c1d",
     "webhook": b"webhook-secret-77aa",

@@ -253,7 +253,7 @@ async def test_a_page_touches_few_of_many_rows(database: str) -> None:
         await tx.execute("ANALYZE message")
         phone_index = await tx.fetchval("SELECT phone_index FROM message WHERE tenant_id = 1 LIMIT 1")
         lately = first_id_at(NOW.timestamp() - 7 * 86_400)
-        values = (1, lookup.LAST_ID, lately, None, None, None, None, 51)
+        values = (1, lookup.LAST_ID, lately, None, None, None, None, 51, None, None, None)
         by_time = await nodes(tx, lookup.BY_TIME_SQL, *values)
         by_number = await nodes(tx, lookup.BY_NUMBER_SQL, *values, phone_index, None)
         by_reference = await nodes(tx, lookup.BY_REFERENCE_SQL, *values, "ref 7")

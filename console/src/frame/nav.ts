@@ -26,6 +26,7 @@ import {
   Postcard,
   Promotion,
   Setting,
+  Share,
   Stamp,
   Tickets,
   User,
@@ -107,7 +108,7 @@ const GROUPS: Group[] = [
   {
     label: "nav.group_upstreams",
     entries: [
-      entry("/channels", Connection, "channels.read", "platform"),
+      entry("/channels", Share, "channels.read", "platform"),
       entry("/routes", Position, "routes.read", "platform"),
     ],
   },

@@ -70,6 +70,7 @@ UNSURE_AGAIN_MAX = (
     5  # how often what may be sent again is, each time unsure: a person must not get a text for ever
 )
 LONG_TEXT = "x" * 200  # more than one part, whatever the counting
+HAND_BACK_TRIES = 3
 STOPPED_TOPIC = "stopped"
 
 
@@ -1276,6 +1277,16 @@ class Gateway:
             for stream in tenant.streams.values()
             for flight in stream.flights
         ]
+        for left in range(HAND_BACK_TRIES - 1, -1, -1):
+            try:
+                await self._give_back(waiting)
+            except db.Unavailable:  # a deadlock with who takes over, say: the other has gone first
+                if not left:
+                    raise
+            else:
+                break
+
+    async def _give_back(self, waiting: Sequence[db.Uuid]) -> None:
         async with self._database.transaction() as tx:
             await tx.execute(HAND_BACK_SQL, self._number, waiting)
             await tx.execute("DELETE FROM session_lease WHERE gateway = $1", self._number)

@@ -167,7 +167,9 @@ TEXT_SQL: Final = """
 INSERT INTO template_text (template_id, language, body) VALUES ($1, 'en', 'Hello') RETURNING template_id
 """
 DELIVERY_SQL: Final = """
-INSERT INTO delivery (id, app_id, kind, status, took_ms, attempt) VALUES (gen_random_uuid(), $1, 1, 500, 20, 1) RETURNING id
+INSERT INTO delivery (id, app_id, kind, status, took_ms, attempt)
+VALUES (overlay(gen_random_uuid()::text PLACING '01a2152b' FROM 1)::uuid, $1, 1, 500, 20, 1) -- of a time of ours
+RETURNING id
 """
 ALARM_RULE_SQL: Final = """
 INSERT INTO alarm_rule (tenant_id, kind, name, threshold, window_s)

@@ -363,4 +363,6 @@ async def test_everybody_may_change_how_they_are_called(database: str) -> None:
         assert told.json["data"]["user"]["name"] == "李娜"
         assert (await one.ask("GET", "/v1/me", as_=Role.VIEWER)).json["data"]["user"]["name"] == "李娜"
         assert (await one.ask("PATCH", "/v1/me", {"name": ""}, as_=Role.VIEWER)).status == 400
-        assert (await one.ask("PATCH", "/v1/me", {"role": "owner", "name": "a"}, as_=Role.VIEWER)).status == 400
+        assert (
+            await one.ask("PATCH", "/v1/me", {"role": "owner", "name": "a"}, as_=Role.VIEWER)
+        ).status == 400
