@@ -44,7 +44,7 @@ async def main() -> None:
             await database.close()
         program = _start(Path(folder), server.dsn)
         try:
-            passwords = _passwords(Path(folder) / "log", program)
+            passwords = _passwords(Path(folder) / "said", program)
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=SWITCHES)
                 for who, password in passwords.items():
@@ -63,7 +63,7 @@ def _start(folder: Path, dsn: str) -> "subprocess.Popen[bytes]":
         "DATABASE_URL": dsn, "HONGYAN_ALLOW_UNSAFE_DATABASE": "yes", "HONGYAN_STATE_DIR": str(folder),
         "HONGYAN_HTTP_PORT": str(PORT), "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
-    with (folder / "log").open("ab") as log:
+    with (folder / "said").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "hongyan", "run", "--demo"], env=environment, stdout=log, stderr=log
         )

@@ -38,7 +38,7 @@ SWITCHES: Final = (
     "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion",
 )  # fmt: skip
 AXE: Final = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
-SHOTS: Final = os.environ.get("CONSOLE_SHOTS", "")  # a folder: screenshots are kept there
+SHOTS: Final = Path(os.environ.get("CONSOLE_SHOTS") or Path(__file__).parents[2] / "build/console-shots")
 Who = Literal["owner", "operator", "nobody"]
 Language = Literal["zh", "en"]
 Theme = Literal["light", "dark"]
@@ -195,12 +195,16 @@ class Sight:
         """Wait until the page stands: what it shows is there, and nothing is on its way."""
         self.page.wait_for_selector("h1")
         expect(self.page.locator(".el-loading-mask, .el-button.is-loading")).to_have_count(0, timeout=15_000)
+        for _ in range(40):  # what still changes its colour is not what anybody has to read
+            if not self.page.evaluate("document.getAnimations().some((one) => one.playState === 'running')"):
+                break
+            self.page.wait_for_timeout(50)
 
     def shot(self, name: str) -> None:
-        """Keep a screenshot where CONSOLE_SHOTS says; otherwise do nothing."""
-        if SHOTS and self._page is not None:
-            place = Path(SHOTS) / f"{name}.{self.who}.{self.language}.{self.theme}.{self.width}.png"
-            self.page.screenshot(path=place)
+        """Keep a screenshot under SHOTS, for whoever wants to see what the test saw."""
+        if self._page is not None:
+            place = SHOTS / f"{name}.{self.who}.{self.language}.{self.theme}.{self.width}.png"
+            self._page.screenshot(path=place)
 
     def faults(self) -> list[str]:
         """Return what axe finds serious or critical on this page: rule, and where."""

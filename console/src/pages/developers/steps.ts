@@ -78,18 +78,29 @@ function part(name: string, to: string, rows: { state: string }[]): Part {
 }
 
 async function called(): Promise<Looked> {
-  const [keys, messages] = await Promise.all([
+  const [keys, messages, paid] = await Promise.all([
     may("apps.read") ? told(api.GET("/v1/keys", { params: { query: { limit: 500 } } })) : null,
     told(api.GET("/v1/messages", { params: { query: { limit: 1 } } })),
+    may("ledger.read") && may("prices.read") ? agreed() : null,
   ]);
   const sent = messages.items.length > 0;
   const key = keys?.items.some((one) => one.active) ?? sent;
   const live = keys?.items.some((one) => one.active && !one.sandbox) ?? false;
   const parts: Part[] = [
     { name: "key", done: key, to: "/apps", ...(key && !live && keys ? { note: "sandbox_only" } : {}) },
+    ...(paid ? [paid] : []),
     { name: "first_message", done: sent, to: "/examples" },
   ];
   return summed(parts, key ? "/examples" : "/apps");
+}
+
+/** Without a price and money nothing is taken, not even for the sandbox; both are the platform's to give. */
+async function agreed(): Promise<Part> {
+  const [tenant, prices] = await Promise.all([told(api.GET("/v1/tenant")), told(api.GET("/v1/prices"))]);
+  const priced = prices.items.length > 0;
+  const funded = tenant.balance_micro > 0;
+  const note = priced ? (funded ? null : "no_money") : "no_price";
+  return { name: "money", done: note === null, to: "/ledger", ...(note ? { note } : {}) };
 }
 
 async function watched(): Promise<Looked> {
