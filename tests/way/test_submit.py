@@ -664,6 +664,7 @@ async def test_a_promotion_that_nobody_reports_on_ends_as_unknown(database: str)
         to, message_id = await send_once(one, "promotion")
         await unsure(one, simulator)
         await one.until("SELECT 1 FROM submitted WHERE state = 1")
+        await one.until("SELECT 1 WHERE NOT EXISTS (SELECT FROM outbox)")  # no tick is still to come
         async with one.database.transaction() as tx:
             await prune.give_up_overdue(tx, QUICK, clock.now() + timedelta(seconds=QUICK.report_wait_s + 1))
         row = await one.row(message_id)
