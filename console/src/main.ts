@@ -1,3 +1,4 @@
+/** Where the console begins: styles, words, router; what happens when a sign-in ends. */
 import { createApp } from "vue";
 import "element-plus/theme-chalk/base.css";
 import "element-plus/theme-chalk/dark/css-vars.css";

@@ -9,7 +9,6 @@ declare module "vue-router" {
   interface RouteMeta {
     title: string; // key of the words
     open?: boolean; // for who is not signed in
-    phone?: boolean; // made for narrow screens as well
   }
 }
 

@@ -5,27 +5,27 @@ export const DEVELOPERS: RouteRecordRaw[] = [
   {
     path: "/first-steps",
     component: () => import("./FirstSteps.vue"),
-    meta: { title: "nav.first_steps", phone: true },
+    meta: { title: "nav.first_steps" },
   },
-  { path: "/apps", component: () => import("./Apps.vue"), meta: { title: "nav.apps", phone: true } },
+  { path: "/apps", component: () => import("./Apps.vue"), meta: { title: "nav.apps" } },
   {
     path: "/apps/:id",
     component: () => import("./OneApp.vue"),
-    meta: { title: "developers.app", phone: true },
+    meta: { title: "developers.app" },
   },
   {
     path: "/webhooks",
     component: () => import("./Webhooks.vue"),
-    meta: { title: "nav.webhooks", phone: true },
+    meta: { title: "nav.webhooks" },
   },
   {
     path: "/signature-debugger",
     component: () => import("./Debugger.vue"),
-    meta: { title: "nav.signature_debugger", phone: true },
+    meta: { title: "nav.signature_debugger" },
   },
   {
     path: "/examples",
     component: () => import("./Examples.vue"),
-    meta: { title: "nav.examples", phone: true },
+    meta: { title: "nav.examples" },
   },
 ];

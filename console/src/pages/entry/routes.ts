@@ -17,5 +17,5 @@ export const ENTRY: RouteRecordRaw[] = [
     component: () => import("./Invitation.vue"),
     meta: { title: "entry.invitation", open: true },
   },
-  { path: "/me", component: () => import("./Me.vue"), meta: { title: "nav.me", phone: true } },
+  { path: "/me", component: () => import("./Me.vue"), meta: { title: "nav.me" } },
 ];

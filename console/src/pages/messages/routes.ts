@@ -5,16 +5,16 @@ export const MESSAGES: RouteRecordRaw[] = [
   {
     path: "/messages",
     component: () => import("./Messages.vue"),
-    meta: { title: "nav.messages", phone: true },
+    meta: { title: "nav.messages" },
   },
   {
     path: "/messages/:id",
     component: () => import("./Message.vue"),
-    meta: { title: "messages.message", phone: true },
+    meta: { title: "messages.message" },
   },
   {
     path: "/inbound",
     component: () => import("./Inbound.vue"),
-    meta: { title: "nav.inbound", phone: true },
+    meta: { title: "nav.inbound" },
   },
 ];
