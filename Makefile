@@ -24,8 +24,9 @@ run: .venv/.run ## Set up, start everything with a demo tenant and a simulated o
 	@$(MAKE) -s console || echo "hongyan: the console could not be built (above); going on without it"
 	exec $(PY) -m hongyan run --demo $(ARGS)
 
+# Two workers a core: most tests wait as long as they compute. Who runs what: tests/spread.py.
 test: .venv/.dev .venv/.console ## Set up and run all tests on two cores
-	@exec $(PY) -m pytest -n 2 $(ARGS)
+	@exec $(PY) -m pytest -n 4 $(ARGS)
 
 check: .venv/.dev $(TYPED) ## Check format, lint and types
 	@$(PY) -m ruff format --check .
@@ -129,7 +130,7 @@ console/openapi.json: .venv/.described ;
 $(TYPED): console/openapi.json console/scripts/types.mjs .venv/.npm
 	@$(NPM) run --silent types
 
-.venv/.console: $(TYPED) .venv/.npm $(shell find console -path console/node_modules -prune -o -type f -newer .venv/.console -print 2>/dev/null)
+.venv/.console: $(TYPED) .venv/.npm $(shell find console -path console/node_modules -prune -o -type f ! -name openapi.new -newer .venv/.console -print 2>/dev/null)
 	@echo "hongyan: building the console …"
 	$(NPM) run --silent build -- --logLevel warn
 	touch $@

@@ -10,14 +10,23 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
+import hypothesis
 import pytest
 import uvloop
 
 import database as databases
 
 ABSENT: Final = "skipped because absent: "
+
+# What does not balance is shown, and not only that it does not.
+pytest.register_assert_rewrite("install", "plane")
+# How long an example takes, on a machine that does other things meanwhile, is no law of ours.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 # Where an image forbids it, each of some hundred processes would compile the whole program anew, and each run the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -27,6 +36,16 @@ sys.dont_write_bytecode = False
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests on the loop that the program runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread the tests as spread.py says; another `--dist` is as pytest-xdist has it."""
+    if config.getvalue("dist") != "load":
+        return None
+    from spread import Spread
+
+    return Spread(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -219,7 +219,7 @@ async def test_who_puts_a_filing_does_not_hold_up_one_of_the_same_signature_that
         number = await signature(tx, office)
         await filings.put(tx, number, "cmcc", FilingState.OK, who="me", valid_until=today)
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(20),
         office.database.transaction() as tx,
         office.database.transaction() as other,
     ):

@@ -6,6 +6,8 @@ import pytest
 
 import make
 from doors.counter import Served, Yes, basic, served
+from hongyan.doors import streams
+from hongyan.way import cancel
 
 
 @pytest.fixture
@@ -35,3 +37,10 @@ async def door(world: make.World, key_id: str) -> AsyncIterator[Served]:
     assert key_id
     async with served(world, Yes()) as one:
         yield one
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who asks every route: a gateway that does not run is not waited for, and a stream's next look comes soon."""
+    monkeypatch.setattr(cancel, "LOOK_GAP_S", 0.001)
+    monkeypatch.setattr(streams, "LOOK_GAP_S", 0.01)

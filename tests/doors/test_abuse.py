@@ -22,6 +22,8 @@ from hongyan.doors.callers import COOKIE
 from hongyan.doors.route import Reach, Route
 from hongyan.doors.routes import ROUTES
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 # ---- shapes
 
 

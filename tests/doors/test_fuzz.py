@@ -15,7 +15,6 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import FailureGroup
@@ -43,6 +42,8 @@ LENIENT: Final = ("/batch", "/statistics")
 # Without credentials that the library makes up: they would stand in place of ours.
 AS_SOMEBODY: Final = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
 Cases = st.SearchStrategy[Any]
+
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @schemathesis.serializer(
@@ -144,6 +145,8 @@ async def test_nobody_breaks_any_route(database: str, who: Who, mode: Generation
             for route in in_order():
                 if route.name in CALLING_OUT:
                     continue
+                if mode is GenerationMode.NEGATIVE and asks_for_nothing(document, route):
+                    continue
                 cases = schema[route.path][route.method].as_strategy(generation_mode=mode)
                 if mode is GenerationMode.POSITIVE:
                     cases = cases.map(_naming(route, laid, tenant_id))
@@ -156,14 +159,19 @@ async def test_nobody_breaks_any_route(database: str, who: Who, mode: Generation
                         examples_max=EVERYBODY_EXAMPLES_MAX,
                         unasked=unasked,
                     )
-                except Unsatisfiable:
-                    assert mode is GenerationMode.NEGATIVE, route.path  # nothing in it can be wrong
                 except (Exception, FailureGroup) as error:  # noqa: BLE001 - of which kind, the library says
                     said = "\n".join(str(inner) for inner in getattr(error, "exceptions", [error]))
                     broken.append(f"{route.method} {route.path}: {said[:1_500]}")
             return broken
 
         assert "\n".join(await asyncio.to_thread(all_of_them)) == ""
+
+
+def asks_for_nothing(document: Any, route: Route) -> bool:
+    """Whether nothing in a request can be wrong: any language will do. The library would look for it hundreds of times."""
+    operation = document["paths"][route.path][route.method.lower()]
+    named = {one["name"] for one in operation["parameters"]}
+    return named <= {"Accept-Language"} and "requestBody" not in operation
 
 
 def _naming(route: Route, laid: Laid, tenant_id: int | None) -> Callable[[Any], Any]:

@@ -21,7 +21,7 @@ from hongyan.wire.session import (
 
 T = TypeVar("T", bound=smpp.Pdu)
 
-PATIENCE_S = 5.0  # a test that waits longer has failed
+PATIENCE_S = 20.0  # a test that waits longer has failed
 # The machine answers and swallows heartbeats; these are their heads as they stand on the wire.
 HEARTBEAT = bytes.fromhex("00000010 00000015 00000000")
 HEARTBEAT_RESPONSE = bytes.fromhex("00000010 80000015 00000000")

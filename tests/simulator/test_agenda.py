@@ -14,7 +14,7 @@ async def test_deeds_come_by_time_and_then_by_coming() -> None:
     agenda.add(now_s + 0.002, done.append, "first")
     agenda.add(now_s + 0.002, done.append, "second")
     agenda.add(now_s + 0.004, finished.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await finished.wait()
     assert done == ["first", "second", "third"]
     assert len(agenda) == 0
@@ -24,7 +24,7 @@ async def test_a_deed_may_add_another() -> None:
     finished = asyncio.Event()
     agenda = Agenda(lambda: None)
     agenda.add(0.0, lambda: agenda.add(0.0, finished.set))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await finished.wait()
 
 
@@ -32,7 +32,7 @@ async def test_the_round_ends_with_after() -> None:
     after = asyncio.Event()
     agenda = Agenda(after.set)
     agenda.add(0.0, lambda: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await after.wait()
 
 
@@ -43,6 +43,6 @@ async def test_a_closed_agenda_does_nothing_more() -> None:
     closed.add(0.0, done.append, "never")
     closed.close()
     other.add(other.now_s() + 0.003, finished.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await finished.wait()
     assert done == []

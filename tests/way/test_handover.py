@@ -10,7 +10,7 @@ import pytest
 from hongyan.way import handover
 from hongyan.way.handover import Handed, Link
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 
 
 def handed(number: int, lane: int = 1) -> Handed:

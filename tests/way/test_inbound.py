@@ -391,7 +391,7 @@ async def test_gateways_hear_of_a_stop_after_the_commit(database: str) -> None:
         await listener.add_listener("stopped", lambda *told: heard.put_nowait(told[3]))
         it = await desk(world, Clerk())
         it.arrived(world.channel_id, [said("退订")])
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(it.run())
             assert await heard.get() == f"{world.vault.phone_index(make.NUMBER).hex()}:{world.tenant_id}"
             running.cancel()

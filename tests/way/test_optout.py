@@ -166,7 +166,7 @@ async def test_gateways_hear_of_a_stop(database: str) -> None:
         listener = await world.database.own_connection()
         await listener.add_listener(optout.TOPIC, lambda *told: said.put_nowait(told[3]))
         await optout.tell(world.database, [ONE, OTHER, ONE])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             heard = [optout.heard(await said.get()), optout.heard(await said.get())]
         assert heard == [(b"1" * 16, 1), (b"1" * 16, 2)]
         assert said.empty()
