@@ -69,7 +69,7 @@ async def snapshot(world: World) -> Snapshot:
 
 async def open_vault(tx: Tx) -> vault.Vault:
     """Make the platform's keys where they are missing, and open all there are."""
-    for name in ("index", "secrets", "tenant:0"):
+    for name in ("index", "secrets", "tenant:0", "pepper:1"):
         await _vault_key(tx, name)
     return vault.Vault(
         MASTER, {row["name"]: row["wrapped"] for row in await tx.fetch("SELECT * FROM vault_key")}

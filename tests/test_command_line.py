@@ -375,6 +375,12 @@ def test_the_master_key_is_changed_and_the_old_one_opens_nothing(shop: Terminal,
     assert "master key does not open" in shop("tenants", "list").error
 
 
+def test_the_pepper_is_renewed_and_the_one_before_stays(shop: Terminal) -> None:
+    assert "version 2 now" in shop.must("pepper", "renew").err
+    assert "version 3 now" in shop.must("pepper", "renew").err
+    shop.must("tenants", "list")
+
+
 def test_help_names_every_command_and_every_behaviour_of_the_simulator(hongyan: Terminal) -> None:
     told = hongyan.must("--help").out
     for name in ("run", "migrate", "check", "send", "trace", "simulate", "backup", "restore", "opt-outs"):

@@ -37,6 +37,7 @@ NOUNS: Final = {
     "qualifications": "reviews",
     "documents": "reviews",
     "policies": "reviews",
+    "verification-policy": "verification",
     "webhooks": "tenants",
     "prices": "tenants",
     "ledger": "money",
@@ -61,6 +62,7 @@ NOUNS: Final = {
     "audit": "people",
     "configuration": "configuration",
     "master-key": "upkeep",
+    "pepper": "upkeep",
 }
 
 

@@ -138,7 +138,7 @@ class _Process:
             way_out = await closing.enter_async_context(open_egress(self._settings, private=private))
             keep += self._open_gateway(heard, way_out)
         if "door" in roles or "control" in roles:
-            keep += self._door(tasks, roles)
+            keep += self._door(tasks, roles, heard)
         if "door" in roles:
             keep += await self._logins(heard)
         if "control" in roles:
@@ -199,7 +199,13 @@ class _Process:
         heard[OWED_TOPIC] = lambda _payload: payer.wake()
         text = "Notices and their POSTs by what became of them."
         self._counters.counts("notices", text, lambda: asdict(payer.counts), label="outcome")
-        return [prune.run(self._database, self._settings, self._vault), self._keep_forgetting()]
+        from hongyan.otp import ripen
+
+        return [
+            prune.run(self._database, self._settings, self._vault),
+            ripen.run(self._database, self._vault),
+            self._keep_forgetting(),
+        ]
 
     def _settle(self, ids: Sequence[int]) -> None:
         """Have paid notices forgotten: with the next tick, or where none runs in this process, by _keep_forgetting()."""
@@ -275,7 +281,9 @@ class _Process:
             handover.listen(path, gateway.take, gateway.waiting),
         ]
 
-    def _door(self, tasks: asyncio.TaskGroup, roles: Sequence[str]) -> list[Coroutine[Any, Any, None]]:
+    def _door(
+        self, tasks: asyncio.TaskGroup, roles: Sequence[str], heard: dict[str, Callable[[str], None]]
+    ) -> list[Coroutine[Any, Any, None]]:
         """Take messages in at the address, or manage at the socket that doors pass on to, or both at the address."""
         from hongyan.doors import http
         from hongyan.doors.door import Door
@@ -294,6 +302,12 @@ class _Process:
             self._database, self._keeper, self._vault, self._settings, self._counters, self._owe
         )
         door = Door(self._settings, self._keeper, self._database, self._vault, acceptor, upstream.texted)
+
+        def changed(payload: str) -> None:
+            self._keeper.stale(payload)
+            door.book.stale(payload)
+
+        heard["control"] = changed
         text = "Requests and messages refused, by public code."
         self._counters.counts("door_refusals", text, lambda: door.refusals, label="code")
         if manages:  # also beside a door of its own: there may be others
@@ -306,6 +320,14 @@ class _Process:
         self._serving = tasks.create_task(server.serve(sockets=self._sockets))
 
         loops: list[Coroutine[Any, Any, None]] = [acceptor.run(), door.run(), upstream.run()]
+        if takes_in:
+            from hongyan.otp.fallback import Fallback
+            from hongyan.otp.media import Media
+
+            media = Media(self._settings)
+            loops.append(
+                Fallback(self._database, self._keeper, door.book, self._vault, acceptor, media).run()
+            )
         if self._gateway is None:
             loops.append(self._find_gateways())
         return loops

@@ -56,6 +56,9 @@ class Settings:
     text_units_max: int = 500  # signature included; the clouds' limit in the mainland
     text_units_max_abroad: int = 1_600
 
+    code_value_micro: int = 1_000_000  # what a code that is entered is worth, in the channels' currency
+    code_media: str = ""  # kind=module:function,…: media of codes beside texts and e-mail; see otp/media.py
+
     number_lookup: str = ""  # module:function, asked whose a number is (portability); see way/portability.py
 
     # Customers who log in with a protocol; a port of 0 is closed

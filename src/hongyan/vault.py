@@ -134,12 +134,14 @@ os.register_at_fork(after_in_child=_nonces.renew)
 
 
 class Vault:
-    """The opened keys. Names: 'index' and 'secrets' once, 'tenant:<id>' each."""
+    """The opened keys. Names: 'index' and 'secrets' once, 'tenant:<id>' each, 'pepper:<version>' each."""
 
     def __init__(self, master: Secret, wrapped: Mapping[str, bytes]) -> None:
         self._master = master
         self._ciphers: dict[str, AESGCM] = {}
         self._keyed = blake2b(digest_size=INDEX_OCTETS)
+        self._root = b""
+        self._peppers: dict[int, bytes] = {}
         self.add(wrapped)
 
     def add(self, wrapped: Mapping[str, bytes]) -> None:
@@ -151,6 +153,10 @@ class Vault:
             self._ciphers[name] = AESGCM(key)
             if name == "index":
                 self._keyed = blake2b(key=key, digest_size=INDEX_OCTETS)
+            elif name == "secrets":
+                self._root = key
+            elif name.startswith("pepper:"):
+                self._peppers[int(name.removeprefix("pepper:"))] = key
 
     def phone_index(self, e164: str) -> bytes:
         """Return the keyed MAC (BLAKE2b, 16 octets) by which a number is looked up."""
@@ -164,6 +170,17 @@ class Vault:
         for value in values:
             mac.update(len(value).to_bytes(4) + value)
         return mac.digest()
+
+    @property
+    def peppers(self) -> Mapping[int, bytes]:
+        """The keys under which codes are compared, by version; it grows when one is added."""
+        return self._peppers
+
+    def derived(self, purpose: str) -> bytes:
+        """Return a key of 32 octets for one purpose, the same in every process."""
+        if not self._root:
+            raise VaultError("there is no key 'secrets'")
+        return blake2b(purpose.encode(), key=self._root, digest_size=KEY_OCTETS).digest()
 
     def seal(self, tenant_id: int, plain: bytes) -> bytes:
         """Seal with the tenant's key."""

@@ -432,6 +432,7 @@ async def test_a_rehearsal_finds_a_route_that_vanishes_and_what_prices_do(databa
         assert (told.vanishing, told.rerouted, told.appearing) == (2, 0, 0)
         (cost,) = told.prices
         assert (cost.currency, cost.before_micro, cost.after_micro) == ("CNY", 450_000, 500_000)
+        assert {one.currency for one in told.groups} == {"CNY"}
         gone = {one.operator: one.after.no_way for one in told.groups}
         assert gone == {"cmcc": "", "unicom": "route"}
         swapped = await rehearse(world, routes=lambda all_: [one | {"channel": "second"} for one in all_])

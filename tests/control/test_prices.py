@@ -34,6 +34,18 @@ async def test_a_price_set_again_replaces_the_first(office: Office) -> None:
     assert (row.tenant, row.country, row.purpose, row.part_micro) == (None, "*", None, 4)
 
 
+async def test_a_price_is_told_in_the_currency_of_its_tenant_and_in_none_where_it_counts_for_every_tenant(
+    office: Office,
+) -> None:
+    async with office.database.transaction() as tx:
+        await tx.execute("UPDATE tenant SET currency = 'EUR' WHERE id = $1", office.tenant_id)
+        put = await prices.put(tx, 5, tenant_id=office.tenant_id)
+        every = [await prices.put(tx, 9), put]
+        assert await prices.every(tx, office.tenant_id) == every
+        assert await prices.remove(tx, tenant_id=office.tenant_id) == put
+    assert [row.currency for row in every] == [None, "EUR"]
+
+
 async def test_an_operator_without_its_country_and_a_negative_price_are_refused(office: Office) -> None:
     async with office.database.transaction() as tx:
         with pytest.raises(Refusal):

@@ -22,7 +22,7 @@ from hongyan.doors.upstream import Upstream
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Refusal
-from hongyan.vocab.message import MessageIds
+from hongyan.vocab.message import MessageId, MessageIds
 from hongyan.way.accept import Accepted, Acceptor, Done, Draft, Idempotency, Outcome
 from hongyan.way.measure import Counters
 from hongyan.way.snapshot import Keeper, Key
@@ -103,7 +103,14 @@ class Yes:
         self.offered: list[Sequence[Draft]] = []
         self._ids = MessageIds()
 
-    def offer(self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done) -> None:
+    def offer(
+        self,
+        _key: Key,
+        drafts: Sequence[Draft],
+        _idempotency: Idempotency | None,
+        done: Done,
+        _ids: Sequence[MessageId] = (),
+    ) -> None:
         self.offered.append(drafts)
         done([self.outcome(draft) for draft in drafts])
 
@@ -119,7 +126,14 @@ class Later(Yes):
         self.waiting: dict[str, Callable[[], None]] = {}
         self.came = asyncio.Event()
 
-    def offer(self, _key: Key, drafts: Sequence[Draft], _idempotency: Idempotency | None, done: Done) -> None:
+    def offer(
+        self,
+        _key: Key,
+        drafts: Sequence[Draft],
+        _idempotency: Idempotency | None,
+        done: Done,
+        _ids: Sequence[MessageId] = (),
+    ) -> None:
         outcomes = [self.outcome(draft) for draft in drafts]
         self.waiting[drafts[0].reference] = lambda: done(outcomes)
         self.came.set()

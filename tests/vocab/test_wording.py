@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hongyan.vocab.errors import Refusal
-from hongyan.vocab.wording import Compiled, compile_body
+from hongyan.vocab.wording import Compiled, compile_body, digits_max
 
 
 def compiled(body: str, **kinds: str) -> Compiled:
@@ -82,3 +82,22 @@ def test_a_value_against_its_rule_is_refused_by_render_and_not_hidden_by_read() 
     assert found is not None
     with pytest.raises(Refusal):
         template.render(found)
+
+
+def test_a_template_says_how_long_a_code_it_takes() -> None:
+    assert digits_max(compiled("code {a}", a="code")) == 6
+    assert digits_max(compiled("code {a}", a="code_long")) == 10
+    assert digits_max(compiled("code {a}, {b} minutes", a="code_long_alphanumeric", b="minutes")) == 10
+    assert digits_max(compiled("parcel {a}", a="number")) == 0
+    assert digits_max(compile_body("code {a}", '{"a": {"kind": "code_long", "max": 8}}')) == 8
+
+
+@pytest.mark.parametrize("length", range(3, 12))
+def test_long_codes_have_four_to_ten_characters(length: int) -> None:
+    for kind, value in (("code_long", "7" * length), ("code_long_alphanumeric", ("7K" * 6)[:length])):
+        template = compiled("code {a}", a=kind)
+        if 4 <= length <= 10:
+            assert template.render({"a": value}) == f"code {value}"
+        else:
+            with pytest.raises(Refusal):
+                template.render({"a": value})

@@ -39,12 +39,13 @@ def export(
 ) -> None:
     """Write everything a tenant has of a number, as one JSON object."""
     from hongyan.control import persons as room
+    from hongyan.otp.persons import ROOM
 
     async def deed(desk: Desk) -> None:
         async with desk.database.transaction() as tx:
             tenant_id = await _tenant(tx, tenant)
             await _record(tx, desk, "exportPerson", number, tenant_id, reason)
-        chunks = room.export(desk.database, desk.vault, tenant_id, number)
+        chunks = room.export(desk.database, desk.vault, tenant_id, number, (ROOM,))
         if str(out) == "-":
             async for chunk in chunks:
                 sys.stdout.buffer.write(chunk)
@@ -61,6 +62,7 @@ def export(
 def erase(number: Number, tenant: Tenant, reason: Reason, yes: Yes = False) -> None:
     """Take a number and all its texts out of what a tenant has. Opt-outs stay; nothing brings the rest back."""
     from hongyan.control import persons as room
+    from hongyan.otp.persons import ROOM
     from hongyan.way import optout
 
     if not yes:
@@ -69,12 +71,13 @@ def erase(number: Number, tenant: Tenant, reason: Reason, yes: Yes = False) -> N
     async def deed(desk: Desk) -> bool:
         async with desk.database.transaction() as tx:
             tenant_id = await _tenant(tx, tenant)
-            erased, whom = await room.forget(tx, desk.vault, tenant_id, number)
+            erased, whom = await room.forget(tx, desk.vault, tenant_id, number, (ROOM,))
             await _record(tx, desk, "erasePerson", number, tenant_id, reason)
         await optout.tell(desk.database, [whom])
         typer.echo(
             f"{erased.messages} messages ({erased.waiting} had not left and will not), {erased.inbound} inbound texts, "
             f"{erased.consents} consents, {erased.complaints} complaints"
+            + "".join(f", {count} {name}" for name, count in erased.besides.items())
         )
         if erased.files:
             frame.say(f"{erased.files} files of lists and exports still have rows and were not looked into")

@@ -1,4 +1,4 @@
-"""Commands that keep an install: run, migrate, back up, restore, change the master key."""
+"""Commands that keep an install: run, migrate, back up, restore, change the master key and the pepper."""
 
 import asyncio
 import os
@@ -15,10 +15,12 @@ import typer
 from hongyan.commands import frame
 
 if TYPE_CHECKING:
+    from hongyan import db
     from hongyan.settings import Settings
     from hongyan.vault import Secret
 
 master_key = typer.Typer(no_args_is_help=True, help="The key that opens all others.")
+pepper = typer.Typer(no_args_is_help=True, help="What verification codes are compared under.")
 
 
 def run(
@@ -175,6 +177,19 @@ def rotate(
     if settings.master_key:
         where, next_step = "HONGYAN_MASTER_KEY", "set it to the new key before you start again"
     frame.say(f"{count} keys wrapped anew; the new key belongs in {where}: {next_step}")
+
+
+@pepper.command("renew")
+def renew_pepper() -> None:
+    """Compare codes that are made from now on under a new key. Those under way keep theirs; nothing is stopped."""
+    from hongyan.control import data_keys
+
+    async def step(tx: "db.Tx", desk: frame.Desk) -> int:
+        version = await data_keys.add_pepper(tx, desk.master)
+        desk.note(f"pepper:{version}")
+        return version
+
+    frame.say(f"the pepper is of version {frame.change(step)} now")
 
 
 def _given(file: Path) -> str:

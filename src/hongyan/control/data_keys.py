@@ -1,6 +1,7 @@
 """Data keys: what seals secrets and persons, each wrapped by the master key, which never enters the database.
 
-Writes: vault_key. Entry points: lay() at the first start, make() for a new tenant, shred() for one that is gone, rotate_master().
+Writes: vault_key. Entry points: lay() at the first start, make() for a new tenant, shred() for one that is gone,
+rotate_master(), add_pepper().
 Surprise: rotating re-wraps the data keys and changes none of them, so nothing that was sealed is touched.
 """
 
@@ -12,7 +13,8 @@ from hongyan.control.bounds import demand, demand_found
 from hongyan.vault import Secret, Vault
 from hongyan.vocab.message import TenantId
 
-PLATFORM: Final = ("index", "secrets", "tenant:0")  # tenant 0: texts from people that belong to nobody
+# tenant 0: texts from people that belong to nobody; pepper: what verification codes are compared under
+PLATFORM: Final = ("index", "secrets", "tenant:0", "pepper:1")
 
 
 def name_of(tenant_id: TenantId) -> str:
@@ -73,6 +75,22 @@ async def shred(tx: db.Tx, tenant_id: TenantId) -> None:
     busy = demand_found(await tx.fetchval(BUSY_SQL, tenant_id), tenant=tenant_id)
     demand(not busy, "tenant", "suspend it first, and wait until nothing of it is on its way")
     demand_found(await tx.fetchval(SHRED_SQL, name_of(tenant_id)), tenant=tenant_id)
+
+
+NEWEST_PEPPER_SQL: LiteralString = """
+SELECT max(substr(name, 8)::int) FROM vault_key WHERE name LIKE 'pepper:%'
+"""
+
+
+async def add_pepper(tx: db.Tx, master: Secret) -> int:
+    """Make the key that verification codes are compared under from now on; returns its version.
+
+    The older ones stay: codes that are under way were made with them.
+    """
+    await tx.execute("LOCK TABLE vault_key IN SHARE ROW EXCLUSIVE MODE")
+    version = int(await tx.fetchval(NEWEST_PEPPER_SQL) or 0) + 1
+    await make(tx, master, f"pepper:{version}")
+    return version
 
 
 LOCKED_SQL: LiteralString = "SELECT name, wrapped FROM vault_key ORDER BY name FOR UPDATE"

@@ -1,4 +1,4 @@
-"""A tenant to try everything with: keys, people, wording, prices and two channels, laid at every `run --demo`.
+"""A tenant to try everything with: keys, people, wording, prices, two channels and a site key, laid at every `run --demo`.
 
 Writes through the other rooms of control, and state_dir/demo.json (0600) for programs that want the keys, and for the
 passwords, which are told again at every start. Entry point: lay(). Idempotent: what is there stays as it is, so that a
@@ -24,6 +24,7 @@ from hongyan.control import (
     prices,
     routes,
     signatures,
+    site_keys,
     template_rows,
     templates,
     tenants,
@@ -46,6 +47,8 @@ SANDBOX: Final = "demo-sandbox"
 COUNTRIES: Final = ("CN", "HK", "SG", "GB", "US")
 BALANCE_MICRO: Final = 1_000_000_000  # 1,000 yuan: some 20,000 messages
 NUMBER: Final = "13800138000"
+SITE_KEY: Final = "demo shop"
+SHOP_PORT: Final = 8090  # of the shop to try codes with: examples/shop
 OPERATOR: Final = "operator@example.com"  # a name nobody has (RFC 2606 section 3)
 OWNER: Final = "owner@example.com"
 PASSWORD_OCTETS: Final = 12
@@ -73,6 +76,7 @@ class Demo(msgspec.Struct, frozen=True):
     channel_id: int = 0
     operator_password: str = ""
     owner_password: str = ""
+    site_key: str = ""  # what the shop's page asks for codes with; it reaches sandbox numbers only
 
     @property
     def operator(self) -> str:
@@ -154,6 +158,7 @@ async def lay(database: db.Database, vault: Vault, settings: Settings, simulator
             await upstreams.find(tx, CHANNEL),
             operator_password,
             owner_password,
+            await _site_key(tx, tenant_id, app_id),
         )
     await database.notify("control")
     _write(settings.state_dir / "demo.json", msgspec.json.format(msgspec.json.encode(demo)) + b"\n")
@@ -188,7 +193,7 @@ def _master_key(settings: Settings) -> Secret:
 
 async def _wording(tx: db.Tx, tenant_id: TenantId) -> None:
     try:
-        await signatures.find(tx, tenant_id, SIGNATURE)
+        signature_id = await signatures.find(tx, tenant_id, SIGNATURE)
     except Refusal:
         signature_id = await signatures.propose(tx, tenant_id, SIGNATURE)
         await signatures.move(tx, signature_id, signatures.SignatureState.APPROVED)
@@ -196,7 +201,10 @@ async def _wording(tx: db.Tx, tenant_id: TenantId) -> None:
         try:
             await template_rows.find(tx, tenant_id, code)
         except Refusal:
-            template_id = await templates.propose(tx, tenant_id, code, Wanted(body, rules), purpose)
+            # Codes are asked for without naming a signature, by pages too.
+            bound = signature_id if purpose is Purpose.OTP else None
+            wanted = Wanted(body, rules)
+            template_id = await templates.propose(tx, tenant_id, code, wanted, purpose, signature_id=bound)
             if (await template_rows.get(tx, template_id)).state is template_rows.TemplateState.REVIEWING:
                 await templates.decide(tx, template_id, approve=True, who="demo")
 
@@ -261,6 +269,23 @@ async def _key(tx: db.Tx, vault: Vault, app_id: AppId, *, sandbox: bool) -> tupl
         return row["key_id"], vault.unseal_secret(row["sealed"]).reveal().decode()
     key = await keys.create(tx, vault, app_id, allow_basic=True, sandbox=sandbox)
     return key.key_id, key.secret.reveal().decode()
+
+
+async def _site_key(tx: db.Tx, tenant_id: TenantId, app_id: AppId) -> str:
+    """Have a site key for a shop on this machine."""
+    for row in await site_keys.page(tx, tenant_id, app_id=app_id):
+        if row.name == SITE_KEY:
+            return row.key_id
+    origins = [f"http://{host}:{SHOP_PORT}" for host in ("127.0.0.1", "localhost")]
+    made = await site_keys.create(
+        tx,
+        app_id,
+        sandbox=True,
+        name=SITE_KEY,
+        origins=origins,
+        return_addresses=[f"{origin}/verified" for origin in origins],
+    )
+    return (await site_keys.get(tx, tenant_id, made)).key_id
 
 
 def _write(path: Path, octets: bytes) -> None:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from random import Random
 from typing import Any, Final, LiteralString
 
 import msgspec
@@ -25,8 +27,9 @@ from hongyan.vault import Secret, Vault
 from hongyan.vocab import phone, wording
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId, ChannelId, Purpose, TenantId
-from hongyan.way import guard, optout, route, state, submit
+from hongyan.way import conversion, guard, optout, route, state, submit
 from hongyan.way.accept import EPOCH_S, Draft
+from hongyan.way.conversion import Conversions
 from hongyan.way.handover import Handed
 from hongyan.way.portability import Portability
 from hongyan.way.snapshot import Key, Limits, Snapshot, Tenant
@@ -84,6 +87,7 @@ class RouteStanding(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     weight: int | None = None
     cost_micro: int
+    currency: str  # of the cost
     share: float = 0.0  # of such messages that it gets just now
     paused: bool = False
     takes: bool | None = None  # whether messages may be routed there now; null: no gateway has told lately
@@ -125,7 +129,15 @@ async def dry_run(
         channel_id: [one for one in gateways if not one.stale]
         for channel_id, gateways in (await state.every(tx)).items()
     }
-    choice, channels = _route(snapshot, case, told)
+    pick = None
+    if case.want.purpose is Purpose.OTP:
+        known = Conversions(settings.code_value_micro, Random(0), await conversion.load(tx))  # noqa: S311 - repeatable
+        if known.known:
+            case = msgspec.structs.replace(
+                case, want=msgspec.structs.replace(case.want, province=case.province)
+            )
+            pick = partial(_pick, known, case.want)
+    choice, channels = _route(snapshot, case, told, pick)
     refused, held = any(r.says == "refuses" for r in rules), any(r.says == "holds" for r in rules)
     waits_for = "hours" if any(r.says == "waits" for r in rules) else ""
     waits_for = waits_for or ("channel" if choice.channel_id is None else "")
@@ -335,15 +347,28 @@ def _frequency(hits: Sequence[int], limits: Limits, same_s: int, hit: int, secon
 # ---- the route
 
 
+def _pick(
+    known: Conversions,
+    want: route.Want,
+    equals: Sequence[route.Candidate],
+    free: Sequence[route.Candidate],
+    chance: float,
+) -> route.Picked | None:
+    return known.pick(want, equals, free, chance, clock.now_s())
+
+
 def _route(
-    snapshot: Snapshot, case: _Case, told: Mapping[ChannelId, Sequence[state.AtGateway]]
+    snapshot: Snapshot,
+    case: _Case,
+    told: Mapping[ChannelId, Sequence[state.AtGateway]],
+    pick: route.Pick | None,
 ) -> tuple[route.Choice, Sequence[RouteStanding]]:
     """Choose as a gateway would, anew without each channel that proves not to fit."""
     ranking = list(route.candidates(case.want, snapshot))
     unfiled = route.not_filed(case.want, snapshot)
     ranked, unfit = list(ranking), dict[ChannelId, str]()
     while True:
-        choice, shares = _choose(ranking, unfiled, case.want, told)
+        choice, shares = _choose(ranking, unfiled, case.want, told, pick)
         if choice.channel_id is None:
             break
         why = _unfit(snapshot, case, choice.channel_id)
@@ -372,6 +397,7 @@ def _choose(
     unfiled: Sequence[ChannelId],
     want: route.Want,
     told: Mapping[ChannelId, Sequence[state.AtGateway]],
+    pick: route.Pick | None,
 ) -> tuple[route.Choice, Mapping[ChannelId, float]]:
     """Return the likeliest choice, and each channel's share of the choices over an even spread of chance."""
     now_s = time.monotonic()
@@ -382,7 +408,7 @@ def _choose(
             for one in ranking
             if told.get(one.channel_id)
         }
-        found[route.choose(ranking, states, (sample + 0.5) / SAMPLES, now_s, unfiled)] += 1
+        found[route.choose(ranking, states, (sample + 0.5) / SAMPLES, now_s, unfiled, pick)] += 1
         if len(found) == 1 and len(states) < 2:
             break
     total = sum(found.values())
@@ -474,6 +500,7 @@ def _standing(
         priority=candidate.priority if candidate is not None else None,
         weight=candidate.weight if candidate is not None else None,
         cost_micro=row.cost_micro,
+        currency=row.currency,
         share=round((shares or {}).get(channel_id, 0.0), 2),
         paused=row.paused,
         takes=now.up if now is not None else None,

@@ -2,14 +2,14 @@
 
 Writes: message (through erase), inbound (through erase), submit_part (through erase), consent (through erase),
 complaint (through erase). Entry points: export(), forget(), unmask(). A person is a number under one tenant: what other
-tenants have of it is neither told nor forgotten here.
+tenants have of it is neither told nor forgotten here. Rooms above this one that keep persons are handed in (Room).
 """
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 
 import msgspec
 
@@ -36,11 +36,22 @@ NOT_INCLUDED: Final = (
 )
 
 
+Pages = AsyncIterator[Sequence[Mapping[str, Any]]]
+
+
+class Room(NamedTuple):
+    """A room above this one that keeps persons: what it calls them, how it tells of one, and how it forgets one."""
+
+    name: str
+    pages: Callable[[db.Database, Vault, TenantId, bytes], Pages]
+    forget: Callable[[db.Tx, Vault, TenantId, bytes], Awaitable[int]]  # returns of how much
+
+
 # ---- everything
 
 
 async def export(
-    database: db.Database, vault: Vault, tenant_id: TenantId, number: str
+    database: db.Database, vault: Vault, tenant_id: TenantId, number: str, rooms: Sequence[Room] = ()
 ) -> AsyncIterator[bytes]:
     """Give one JSON object, in pieces: all that a tenant has of a number, each list the oldest first.
 
@@ -57,6 +68,7 @@ async def export(
         ("complaints", _complaints(database, vault, tenant_id, phone_index)),
         ("suppressions", _suppressions(database, tenant_id, phone_index)),
         ("number_overrides", _overrides(database, tenant_id, phone_index)),
+        *((room.name, room.pages(database, vault, tenant_id, phone_index)) for room in rooms),
     ):
         yield b',"%s":[' % name.encode()
         comma = b""
@@ -68,7 +80,6 @@ async def export(
     yield b"}\n"
 
 
-Pages = AsyncIterator[Sequence[Mapping[str, Any]]]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _unpack = msgspec.msgpack.Decoder(list[Any]).decode
 
@@ -198,6 +209,7 @@ async def _overrides(database: db.Database, tenant_id: TenantId, phone_index: by
 class Forgotten(Erased, frozen=True, kw_only=True):
     """The same, and what was not looked into: `files` that jobs still keep, of lists, what was made of them, and exports."""
 
+    besides: Mapping[str, int]  # what else was emptied, as verifications
     files: int
 
 
@@ -207,7 +219,9 @@ SELECT count(*)::int FROM job j
 """
 
 
-async def forget(tx: db.Tx, vault: Vault, tenant_id: TenantId, number: str) -> tuple[Forgotten, Suppressed]:
+async def forget(
+    tx: db.Tx, vault: Vault, tenant_id: TenantId, number: str, rooms: Sequence[Room] = ()
+) -> tuple[Forgotten, Suppressed]:
     """Take a number and all its texts out of what a tenant has. Raises Refusal for what is no number.
 
     Returns how much it was, and whom to tell the gateways of (optout.tell()) after the commit: they then let go of
@@ -215,8 +229,10 @@ async def forget(tx: db.Tx, vault: Vault, tenant_id: TenantId, number: str) -> t
     """
     _, phone_index = index_of(vault, number)
     erased = await erase.erase(tx, tenant_id, phone_index)
+    besides = {room.name: await room.forget(tx, vault, tenant_id, phone_index) for room in rooms}
     files = await tx.fetchval(FILES_SQL, tenant_id)
-    return Forgotten(**msgspec.structs.asdict(erased), files=files), Suppressed(phone_index, tenant_id)
+    forgotten = Forgotten(**msgspec.structs.asdict(erased), besides=besides, files=files)
+    return forgotten, Suppressed(phone_index, tenant_id)
 
 
 # ---- one number

@@ -33,6 +33,7 @@ class PriceRow(msgspec.Struct, frozen=True):
     operator: str
     purpose: Purpose | None
     part_micro: int
+    currency: str | None  # the tenant's; null where tenants of every currency pay it
 
 
 PUT_SQL: LiteralString = """
@@ -63,20 +64,20 @@ async def put(
     demand(operator == ANY or country != ANY, "operator", "say its country too")
     known = country != MAINLAND or operator in {ANY, *OPERATOR_NAMES}
     demand(known, "operator", f"one of {', '.join(OPERATOR_NAMES)}, or *")
-    tenant = None
+    tenant, currency = None, None
     if tenant_id != EVERY_TENANT:
-        tenant = demand_found(await tx.fetchval(TENANT_SQL, tenant_id), tenant_id=tenant_id)
+        tenant, currency = demand_found(await tx.fetchrow(TENANT_SQL, tenant_id), tenant_id=tenant_id)
     await tx.execute(PUT_SQL, tenant_id, country, operator, _number(purpose), part_micro)
-    return PriceRow(tenant_id or None, tenant, country, operator, purpose, part_micro)
+    return PriceRow(tenant_id or None, tenant, country, operator, purpose, part_micro, currency)
 
 
-TENANT_SQL: LiteralString = "SELECT name FROM tenant WHERE id = $1"
+TENANT_SQL: LiteralString = "SELECT name, currency FROM tenant WHERE id = $1"
 REMOVE_SQL: LiteralString = """
 WITH gone AS (
     DELETE FROM price WHERE tenant_id = $1 AND country = $2 AND operator = $3 AND purpose = $4
     RETURNING tenant_id, country, operator, purpose, part_micro
 )
-SELECT g.tenant_id, t.name AS tenant, g.country, g.operator, g.purpose, g.part_micro
+SELECT g.tenant_id, t.name AS tenant, g.country, g.operator, g.purpose, g.part_micro, t.currency
   FROM gone g LEFT JOIN tenant t ON t.id = g.tenant_id
 """
 
@@ -95,7 +96,7 @@ async def remove(
 
 
 EVERY_SQL: LiteralString = """
-SELECT p.tenant_id, t.name AS tenant, p.country, p.operator, p.purpose, p.part_micro
+SELECT p.tenant_id, t.name AS tenant, p.country, p.operator, p.purpose, p.part_micro, t.currency
   FROM price p LEFT JOIN tenant t ON t.id = p.tenant_id
  WHERE $1::int IS NULL OR p.tenant_id IN (0, $1)
  ORDER BY p.tenant_id, p.country, p.operator, p.purpose

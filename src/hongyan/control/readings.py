@@ -42,6 +42,9 @@ class WatchKind(StrEnum):
     COMPLAINT_RATE = "complaint_rate"  # of a tenant: complaints of messages delivered, within a day
     BACKLOG = "backlog"  # of the platform: seconds the oldest due message waits to leave
     WEBHOOK_PAUSED = "webhook_paused"  # of an app: failures in a row, while it is paused
+    PUMPING = "pumping"  # of a tenant in a country: prefixes, or it itself, where codes are pumped
+    GUESSING = "guessing"  # of a tenant: how often guessing its codes would have hit in a day
+    CODE_BUDGET = "code_budget"  # of a tenant, or of it in a country: spent of the day's budget for codes
 
 
 class KindRow(NamedTuple):
@@ -66,6 +69,13 @@ KINDS: Final[Mapping[WatchKind, KindRow]] = {
     WatchKind.COMPLAINT_RATE: KindRow(False, True, "share", "投诉率", "complaint rate"),
     WatchKind.BACKLOG: KindRow(False, False, "s", "积压时长", "wait of the oldest message"),
     WatchKind.WEBHOOK_PAUSED: KindRow(False, True, "failures", "回调失败次数", "failures of the webhook"),
+    WatchKind.PUMPING: KindRow(
+        False, True, "prefixes", "验证码盗刷号段数", "prefixes whose codes are pumped"
+    ),
+    WatchKind.GUESSING: KindRow(
+        False, True, "hits", "验证码被猜中的期望次数", "expected hits of guessed codes"
+    ),
+    WatchKind.CODE_BUDGET: KindRow(False, True, "share", "验证码预算使用率", "share of the budget for codes"),
 }
 
 
@@ -177,18 +187,10 @@ async def read(tx: db.Tx, kind: WatchKind, recent: Recent, window_s: int) -> Seq
             found = await _of_channels(tx, kind, recent.by_channel(since_s))
         case WatchKind.OPT_OUT_RATE:
             found = await _opt_outs(tx, recent.by_tenant(since_s), since_s)
-        case WatchKind.BALANCE:
-            found = await _rows(tx, BALANCE_SQL, "tenant:{id}")
-        case WatchKind.CHANNEL_DOWN:
-            found = await _rows(tx, DOWN_SQL, "channel:{id}")
-        case WatchKind.COMPLAINT_RATE:
-            found = await _rows(tx, COMPLAINTS_SQL, "tenant:{id}")
-        case WatchKind.BACKLOG:
-            found = await _rows(tx, BACKLOG_SQL, "platform")
-        case WatchKind.WEBHOOK_PAUSED:
-            found = await _rows(tx, PAUSED_SQL, "app:{id}")
         case WatchKind.FILING_ENDS:
             found = await _filings(tx)
+        case _:
+            found = await _rows(tx, *_PLAIN[kind])
     return list(found)
 
 
@@ -274,6 +276,38 @@ SELECT a.id, a.tenant_id, a.name, h.failures::float8 AS value, NULL::bigint AS v
   FROM webhook_health h JOIN webhook w ON w.id = h.webhook_id AND w.active JOIN app a ON a.id = w.app_id
  WHERE h.paused_until > now()
 """
+# A prefix that nothing was sent to for a day harms nobody, whatever became of it.
+PUMPING_SQL: LiteralString = """
+SELECT w.tenant_id || '/' || w.country AS id, w.tenant_id, t.name || ' ' || w.country AS name, count(*)::float8 AS value,
+       NULL::bigint AS volume
+  FROM ward w JOIN tenant t ON t.id = w.tenant_id
+ WHERE w.turn > 0 AND w.touched_on >= (now() AT TIME ZONE 'UTC')::date - 1 GROUP BY w.tenant_id, w.country, t.name
+"""
+GUESSING_SQL: LiteralString = """
+SELECT t.id, t.id AS tenant_id, t.name, greatest(0, sum(m.hits))::float8 AS value, NULL::bigint AS volume
+  FROM guess_meter m JOIN tenant t ON t.id = m.tenant_id
+ WHERE m.hour > floor(extract(epoch FROM now()) / 3600)::int - 25 GROUP BY t.id
+"""
+CODE_BUDGET_SQL: LiteralString = """
+SELECT concat_ws('/', w.tenant_id, nullif(w.country, '')) AS id, w.tenant_id, concat_ws(' ', t.name, nullif(w.country, '')) AS name,
+       (SELECT coalesce(sum(s.micro), 0) FROM code_spend s WHERE s.tenant_id = w.tenant_id AND s.country = w.country
+           AND s.hour > floor(extract(epoch FROM now()) / 3600)::int - 25)::float8 / w.budget_micro AS value,
+       NULL::bigint AS volume
+  FROM ward w JOIN tenant t ON t.id = w.tenant_id WHERE w.prefix = '' AND w.budget_micro > 0
+"""
+
+
+# What one statement reads, and how its subjects are written.
+_PLAIN: Final[Mapping[WatchKind, tuple[LiteralString, str]]] = {
+    WatchKind.BALANCE: (BALANCE_SQL, "tenant:{id}"),
+    WatchKind.CHANNEL_DOWN: (DOWN_SQL, "channel:{id}"),
+    WatchKind.COMPLAINT_RATE: (COMPLAINTS_SQL, "tenant:{id}"),
+    WatchKind.BACKLOG: (BACKLOG_SQL, "platform"),
+    WatchKind.WEBHOOK_PAUSED: (PAUSED_SQL, "app:{id}"),
+    WatchKind.PUMPING: (PUMPING_SQL, "codes:{id}"),
+    WatchKind.GUESSING: (GUESSING_SQL, "tenant:{id}"),
+    WatchKind.CODE_BUDGET: (CODE_BUDGET_SQL, "codes:{id}"),
+}
 
 
 async def _rows(tx: db.Tx, sql: LiteralString, subject: str) -> Iterable[Reading]:

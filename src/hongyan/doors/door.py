@@ -21,12 +21,16 @@ from hongyan.doors.auth import Gate, Snapshots
 from hongyan.doors.call import Caller
 from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
 from hongyan.doors.nonces import Nonces
+from hongyan.doors.pages import Pages
 from hongyan.doors.rates import Rates
 from hongyan.doors.streams import Streams
+from hongyan.otp.book import Keeper as BookKeeper
+from hongyan.otp.check import Checker
+from hongyan.otp.issue import Issuer
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import ChannelId
+from hongyan.vocab.message import ChannelId, MessageId
 from hongyan.way.accept import Done, Draft, Idempotency
 from hongyan.way.inbound import Answered
 from hongyan.way.snapshot import Key
@@ -43,7 +47,12 @@ class Accepts(Protocol):
     """Who takes messages in (way.accept.Acceptor)."""
 
     def offer(
-        self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None, done: Done
+        self,
+        key: Key,
+        drafts: Sequence[Draft],
+        idempotency: Idempotency | None,
+        done: Done,
+        ids: Sequence[MessageId] = (),
     ) -> None: ...
 
 
@@ -82,6 +91,10 @@ class Door:
         self.gate = Gate(
             snapshots, self._nonces, self._rates, settings.clock_skew_s, settings.trusted_proxies
         )
+        self.book = BookKeeper(database)
+        self.issuer = Issuer(database, snapshots, self.book, vault, settings, acceptor)
+        self.checker = Checker(database, vault)
+        self.pages = Pages(database)
         self.ids = RequestIds()
         self.streams = Streams()
         self.connections: set[Swept] = set()
@@ -90,10 +103,14 @@ class Door:
         self._logged = 0
 
     async def run(self) -> None:
-        """Store nonces, fetch rates and close idle connections, until cancelled."""
+        """Store nonces, fetch rates, make and check codes, and close idle connections, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._nonces.run())
             group.create_task(self._rates.run())
+            group.create_task(self.book.run())
+            group.create_task(self.issuer.run())
+            group.create_task(self.checker.run())
+            group.create_task(self.pages.run())
             group.create_task(self._sweep())
             group.create_task(self._keep_uses())
 

@@ -1,9 +1,9 @@
-"""The two hot routes straight from the socket: no ASGI scope, no task, one write per answer.
+"""The hot routes straight from the socket: no ASGI scope, no task, one write per answer.
 
 Entry point: HotProtocol, uvicorn's httptools protocol with its callbacks overridden. POST /v1/messages and
-POST /v1/messages/batch go to messages.py; everything else goes to the application as uvicorn does it. Answers
-leave in the order of the requests, whichever way each went: a connection is a queue of slots. What costs
-a timer elsewhere (idle, slow and stuck connections) is asked once a second by sweep().
+POST /v1/messages/batch go to messages.py, starting and checking a verification to verify.py; everything else goes to the
+application as uvicorn does it. Answers leave in the order of the requests, whichever way each went: a connection is a queue
+of slots. What costs a timer elsewhere (idle, slow and stuck connections) is asked once a second by sweep().
 """
 
 import asyncio
@@ -21,10 +21,11 @@ from uvicorn.server import ServerState
 from hongyan.doors.auth import CHALLENGE
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Answer, Asked
-from hongyan.doors.gather import busy
 from hongyan.doors.messages import HOT
-from hongyan.doors.route import FILE_OCTETS_MAX
+from hongyan.doors.route import FILE_OCTETS_MAX, Answers
 from hongyan.doors.routes import MANAGEMENT
+from hongyan.doors.verify import hot as hot_verification
+from hongyan.gather import busy
 from hongyan.vocab.errors import Code, Refusal
 
 log = structlog.get_logger()
@@ -136,6 +137,7 @@ class HotProtocol(HttpToolsProtocol):
         self._slots: deque[_HotSlot | _AppSlot] = deque()
         self._phase = _Phase.IDLE
         self._hot: _HotSlot | None = None  # whose body is being read
+        self._answers: Answers = HOT[b"/v1/messages"]  # who answers it
         self._fields: dict[bytes, bytes] = {}
         self._body: bytes | bytearray = b""
         self._octets = 0  # of the request being read, as they came
@@ -319,14 +321,14 @@ class HotProtocol(HttpToolsProtocol):
             self._phase = _Phase.AGAIN
             return
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        if self.url in HOT and parser.get_method() == b"POST":
-            self._begin_hot(keep_alive=keep_alive)
+        if parser.get_method() == b"POST" and (answers := HOT.get(self.url) or hot_verification(self.url)):
+            self._begin_hot(answers, keep_alive=keep_alive)
         else:
             self._begin_app(keep_alive=keep_alive)
         if not keep_alive:
             self._last_read = True
 
-    def _begin_hot(self, *, keep_alive: bool) -> None:
+    def _begin_hot(self, answers: Answers, *, keep_alive: bool) -> None:
         fields: dict[bytes, bytes] = {}
         for name, value in self.headers:
             name = name.lower()  # noqa: PLW2901 - one look-up for every spelling
@@ -336,6 +338,7 @@ class HotProtocol(HttpToolsProtocol):
         self._fields = fields
         self._body = b""
         self._phase = _Phase.HOT
+        self._answers = answers
         self._hot = slot = self._push(keep_alive=keep_alive)
         if int(fields.get(b"content-length", b"0")) > self._door.settings.body_octets_max:
             self._answer_early(self._too_large())
@@ -401,7 +404,7 @@ class HotProtocol(HttpToolsProtocol):
         self._body = b""
         self.server_state.total_requests += 1
         try:
-            HOT[self.url](self._door, asked, slot.answered)
+            self._answers(self._door, asked, slot.answered)
         except Exception as error:  # noqa: BLE001 - the top of a request: the connection goes on
             slot.answered(self._door.broken(asked, error))
         if len(self._slots) >= PIPELINE_MAX:

@@ -24,7 +24,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from hongyan import db
-from hongyan.doors import answering, console, openapi, page
+from hongyan.doors import answering, console, hosted, openapi, page, widget
 from hongyan.doors.door import Door
 from hongyan.doors.events import EventAnswer
 from hongyan.doors.exchange import Answer, Asked, answered
@@ -105,13 +105,15 @@ def _application(manages: bool, takes_pushes: bool, body_octets_max: int) -> ASG
         answers.setdefault(route.path, {})[route.method] = _serve(route)
         files[route.path] = files.get(route.path, False) or route.file
     besides |= {"/": _moved(console.ROOT), console.ROOT: _pages, f"{console.ROOT}{{rest:path}}": _pages}
+    besides |= {hosted.PAGE: _hosted, hosted.FILES: _widget_file}
     answers |= {path: {"GET": handle} for path, handle in besides.items()}
+    answers[widget.PATH] = {"POST": _ask_of_page, "OPTIONS": _preflight}
     if takes_pushes:
         answers[PUSH_PATH] = dict.fromkeys(("GET", "POST"), _push)
     for methods in answers.values():
         if "GET" in methods:
             methods["HEAD"] = methods["GET"]  # the server drops the body of its answer
-        methods["OPTIONS"] = _options(", ".join([*methods, "OPTIONS"]))
+        methods.setdefault("OPTIONS", _options(", ".join([*methods, "OPTIONS"])))
     allowed = {path: ", ".join(methods) for path, methods in answers.items()}
     handlers = [
         _handler(path, methods, FILE_OCTETS_MAX if files.get(path) else body_octets_max)
@@ -351,6 +353,50 @@ async def _pages(request: Asking) -> Response[bytes]:
     if request.headers.get("if-none-match") == tag:
         return Response(b"", status_code=304, headers=headers)
     return Response(built.octets[coding], media_type=built.kind, headers=headers)
+
+
+async def _ask_of_page(request: Asking) -> Response[Any]:
+    """Answer a page with a site key, and say whether its browser may show it the answer."""
+    door = _house(request).door
+    asked = await _asked(door, request)
+    told = await widget.answer(door, asked, request.path_params, request.headers)
+    response = _response(told.answer)
+    response.headers.update(told.headers)
+    return response
+
+
+async def _preflight(request: Asking) -> Response[bytes]:
+    origin = request.headers.get("origin", "")
+    more = widget.preflight(_house(request).door, request.path_params, origin)
+    return Response(b"", status_code=204, headers=_fixed(allow="POST, OPTIONS") | dict(more))
+
+
+async def _hosted(request: Asking) -> Response[Any]:
+    """Serve the hosted login page of a site key."""
+    door = _house(request).door
+    asked = _without_body(door, request)
+    site_key = door.snapshots.current.site_keys.get(request.path_params["site_key"])
+    if site_key is None:
+        return _response(door.refuse(asked, Refusal(Code.REQUEST_NOT_FOUND)))
+    try:
+        visit = hosted.read(site_key, asked.query, asked.accept_language)
+    except Refusal as refusal:
+        return _response(door.refuse(asked, refusal))
+    headers = _fixed(vary="Accept-Language") | {"content-security-policy": hosted.policy(visit)}
+    return Response(hosted.page(site_key, visit), media_type="text/html", headers=headers)
+
+
+async def _widget_file(request: Asking) -> Response[bytes]:
+    """Serve a file of the widget to whichever page wants it: it is the same for all, and says nothing."""
+    file = hosted.files().get(request.path_params["name"])
+    if file is None:
+        asked = _without_body(_house(request).door, request)
+        return _response(_house(request).door.refuse(asked, Refusal(Code.REQUEST_ROUTE_NOT_FOUND)))
+    headers = _fixed(etag=file.tag) | {"cache-control": hosted.CACHE, "access-control-allow-origin": "*"}
+    headers["cross-origin-resource-policy"] = "cross-origin"
+    if request.headers.get("if-none-match") == file.tag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(file.octets, media_type=file.kind, headers=headers)
 
 
 def _options(allowed: str) -> Handle:

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.doors.gather import Gatherer, Heard, Told
+from hongyan.gather import Gatherer, Heard, Told
 from hongyan.vocab.errors import Code, Refusal
 
 MARGIN_S: Final = 60.0  # between the clocks of several door machines

@@ -14,7 +14,7 @@ from typing import Final, LiteralString
 import msgspec
 
 from hongyan import db
-from hongyan.doors.gather import Gatherer, Heard, Told, busy
+from hongyan.gather import Gatherer, Heard, Told, busy
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.way.snapshot import Key
 

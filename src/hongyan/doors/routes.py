@@ -9,7 +9,7 @@ file under management/, and one function there.
 from typing import Final
 
 from hongyan.control.permissions import Permission
-from hongyan.doors import inbound, messages, reports, search, statistics
+from hongyan.doors import inbound, messages, reports, search, statistics, verifications, verify
 from hongyan.doors.management import (
     alarms,
     apps,
@@ -19,6 +19,7 @@ from hongyan.doors.management import (
     complaints,
     configuration,
     consents,
+    conversions,
     deliveries,
     documents,
     exports,
@@ -34,6 +35,7 @@ from hongyan.doors.management import (
     persons,
     policies,
     prices,
+    pumping,
     qualifications,
     reviews,
     routing,
@@ -42,14 +44,18 @@ from hongyan.doors.management import (
     sign_ins,
     sign_up,
     signatures,
+    site_keys,
     suppressions,
     templates,
     tenants,
     users,
+    verification_policies,
     words,
 )
 from hongyan.doors.messages import MESSAGE, MESSAGE_EXAMPLE
 from hongyan.doors.route import BODY, QUERY, Reach, Route
+from hongyan.otp.check import CheckedCode
+from hongyan.otp.issue import Started
 from hongyan.vocab.errors import Code
 from hongyan.way import lookup, measure, owing
 
@@ -124,6 +130,71 @@ PROGRAM: Final = (
         tells=search.cancel,
     ),
     Route(
+        method="POST",
+        path="/v1/verifications",
+        name="startVerification",
+        reach=Reach.APP,
+        permission=Permission.MESSAGES_SEND,
+        summary="Make a code and send it to a number. 201 says that it is on its way and can be checked.",
+        body=verify.AskedVerification,
+        example=verify.START_EXAMPLE,
+        gives=Started,
+        status=201,
+        codes=(*BODY, *verify.VERIFY, *MESSAGE),
+        answers=verify.start,
+    ),
+    Route(
+        method="POST",
+        path="/v1/verifications/{id}/check",
+        name="checkVerification",
+        reach=Reach.APP,
+        permission=Permission.MESSAGES_SEND,
+        summary="Check a code that somebody gave. `valid` says whether it is the right one, in time, for the first time.",
+        body=verify.AskedCheck,
+        example={"code": "493817"},
+        gives=CheckedCode,
+        codes=BODY,
+        answers=verify.check,
+    ),
+    Route(
+        method="POST",
+        path="/v1/verifications/{id}/resend",
+        name="resendVerification",
+        reach=Reach.APP,
+        permission=Permission.MESSAGES_SEND,
+        summary="Send the same code once more. Neither its life nor its tries are prolonged.",
+        body=verify.AskedAgain,
+        example={"ip": "203.0.113.7"},
+        gives=Started,
+        codes=(*BODY, Code.VERIFY_NOT_FOUND, Code.VERIFY_ENDED, *verify.VERIFY, *MESSAGE),
+        tells=verify.resend,
+    ),
+    Route(
+        method="POST",
+        path="/v1/verifications/{id}/cancel",
+        name="cancelVerification",
+        reach=Reach.APP,
+        permission=Permission.MESSAGES_SEND,
+        summary="End a verification that nobody needs any more; its code is erased.",
+        gives=verify.CanceledVerification,
+        codes=(Code.VERIFY_NOT_FOUND, Code.VERIFY_ENDED),
+        tells=verify.cancel,
+    ),
+    Route(
+        method="POST",
+        path="/v1/verifications/redeem",
+        name="redeemProof",
+        reach=Reach.APP,
+        permission=Permission.MESSAGES_READ,
+        summary="Use up the proof that a browser was given, and learn whose number it proves.",
+        body=verify.AskedRedemption,
+        example={"proof": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIuLi4ifQ.0m1x"},
+        gives=verify.Proved,
+        codes=(*BODY, Code.VERIFY_PROOF_INVALID),
+        tells=verify.redeem,
+    ),
+    *verifications.ROUTES,
+    Route(
         method="GET",
         path="/v1/reports",
         name="pullReports",
@@ -193,6 +264,8 @@ MANAGEMENT: Final[tuple[Route, ...]] = (
     *sending.ROUTES,
     *sandbox.ROUTES,
     *keys.ROUTES,
+    *site_keys.ROUTES,
+    *verification_policies.ROUTES,
     *documents.ROUTES,
     *qualifications.ROUTES,
     *reviews.ROUTES,
@@ -219,8 +292,10 @@ MANAGEMENT: Final[tuple[Route, ...]] = (
     *words.ROUTES,
     *templates.ROUTES,
     *lint.ROUTES,
+    *pumping.ROUTES,
     *alarms.ROUTES,
     *overview.ROUTES,
+    *conversions.ROUTES,
 )
 
 ROUTES: Final = (*PROGRAM, *MANAGEMENT)

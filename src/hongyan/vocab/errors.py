@@ -238,6 +238,76 @@ class Code(Enum):
     LIMIT_SAME_CONTENT = CodeRow(
         "Limit.SameContent", 17004, 429, "相同内容重复发送", "The same text was just sent to this number"
     )
+    VERIFY_NOT_FOUND = CodeRow("Verify.NotFound", 19001, 404, "验证不存在", "There is no such verification")
+    VERIFY_TOO_MANY_SENDS = CodeRow(
+        "Verify.TooManySends",
+        19004,
+        429,
+        "验证码发送过于频繁，请稍后再试；已发送的验证码仍然有效",
+        "Too many codes were asked for; wait. The one sent before is still valid",
+    )
+    VERIFY_MEDIUM_DISABLED = CodeRow(
+        "Verify.MediumDisabled", 19005, 400, "未开通该验证方式", "Codes are not sent by this medium here"
+    )
+    VERIFY_CHALLENGE_REQUIRED = CodeRow(
+        "Verify.ChallengeRequired",
+        19006,
+        403,
+        "请先完成人机验证",
+        "Solve the challenge in detail first, and send its answer along",
+    )
+    VERIFY_CHALLENGE_FAILED = CodeRow(
+        "Verify.ChallengeFailed",
+        19007,
+        403,
+        "人机验证未通过，请重试",
+        "The answer to the challenge is wrong, too late, used, or was made for another number or scene",
+    )
+    VERIFY_SUSPECTED = CodeRow(
+        "Verify.Suspected",
+        19008,
+        429,
+        "疑似恶意获取验证码，已暂停发送",
+        "Codes to such numbers are hardly ever used just now; sending there is paused",
+    )
+    VERIFY_BUDGET = CodeRow(
+        "Verify.Budget",
+        19009,
+        429,
+        "验证码当日预算已用完",
+        "The budget for codes of the last 24 hours is spent",
+    )
+    VERIFY_FACTOR_REQUIRED = CodeRow(
+        "Verify.FactorRequired",
+        19010,
+        403,
+        "该号码验证失败次数过多，请改用其他验证方式",
+        "Too many wrong codes for this number in 30 days: ask for another factor",
+    )
+    VERIFY_ENDED = CodeRow(
+        "Verify.Ended", 19011, 409, "验证已结束", "The verification has ended; start a new one"
+    )
+    VERIFY_PROOF_INVALID = CodeRow(
+        "Verify.ProofInvalid",
+        19012,
+        400,
+        "验证凭证无效、已使用或已过期",
+        "The proof is forged, was used before, or is older than 5 minutes",
+    )
+    VERIFY_CARELESS = CodeRow(
+        "Verify.Careless",
+        19013,
+        400,
+        "设置过于宽松，验证码容易被猜中",
+        "So set, codes could be guessed; see detail",
+    )
+    VERIFY_ORIGIN_DENIED = CodeRow(
+        "Verify.OriginDenied",
+        19014,
+        403,
+        "该网页不在站点密钥的白名单",
+        "This page is not among the origins of the site key",
+    )
     ROUTE_NONE = CodeRow(
         "Route.None", 20001, 503, "没有可用的通道配置", "No configured channel can ever carry this"
     )

@@ -60,6 +60,12 @@ KINDS: Mapping[str, Kind] = {
     "code": _kind("数字验证码,4 至 6 位数字", "A numeric code: 4 to 6 digits", r"[0-9]{4,6}", 6, 6, least=4),
     "code_alphanumeric": _kind("字母数字验证码,4 至 6 位", "A code of letters and digits: 4 to 6",
                                r"[0-9A-Za-z]{4,6}", 6, 6, least=4),
+    # The mainland's clouds take codes of 4 to 6 alone.
+    "code_long": _kind("长数字验证码,4 至 10 位数字,仅限国际短信", "A long numeric code: 4 to 10 digits; for texts abroad only",
+                       r"[0-9]{4,10}", 10, 8, least=4),
+    "code_long_alphanumeric": _kind("长字母数字验证码,4 至 10 位,仅限国际短信",
+                                    "A long code of letters and digits: 4 to 10; for texts abroad only",
+                                    r"[0-9A-Za-z]{4,10}", 10, 8, least=4),
     "minutes": _kind("分钟等数值,1 至 2 位数字", "A small count, as minutes: 1 or 2 digits", r"[0-9]{1,2}", 2, 1),
     "time": _kind("日期或时间,如 12月25日 10:30", "A date or time, as 2026-12-25 10:30",
                   r"[0-9][0-9:/\-. 年月日时分秒]*", 20, 11, wide=True),
@@ -96,7 +102,8 @@ KINDS: Mapping[str, Kind] = {
                   wide=True),
 }
 # fmt: on
-CODE_KINDS = frozenset({"code", "code_alphanumeric"})
+CODE_KINDS_ABROAD = frozenset({"code_long", "code_long_alphanumeric"})
+CODE_KINDS = frozenset({"code", "code_alphanumeric"}) | CODE_KINDS_ABROAD
 
 
 class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -219,6 +226,12 @@ def compile_body(body: str, variables_json: str) -> Compiled:
             own if own and (kind.pattern is None or own < kind.characters_max) else kind.characters_max,
         )
     return Compiled(literals=tuple(pieces[0::2]), names=names, rules=rules)
+
+
+def digits_max(template: Compiled) -> int:
+    """Return how many characters a code may have in a template; 0 where it has no variable for one."""
+    codes = [KINDS[name] for name in CODE_KINDS]
+    return min((most for kind, most in template.rules.values() if kind in codes), default=0)
 
 
 def lookup(wanted: str, offered: Container[str]) -> str:

@@ -27,13 +27,13 @@ from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, MessageIds, TenantId
 from hongyan.way import charge, guard
 from hongyan.way.decision import Decisions
-from hongyan.way.guard import Draft
+from hongyan.way.guard import CodeDraft, Draft
 from hongyan.way.handover import Handed
 from hongyan.way.measure import Counters
 from hongyan.way.portability import Portability
 from hongyan.way.snapshot import Keeper, Key, Limits
 
-__all__ = ["Accepted", "Acceptor", "Draft", "Idempotency", "Outcome", "SessionDraft"]
+__all__ = ["Accepted", "Acceptor", "CodeDraft", "Draft", "Idempotency", "Outcome", "SessionDraft"]
 
 log = structlog.get_logger()
 
@@ -85,10 +85,13 @@ class _Row:
     """One message on its way into the database."""
 
     __slots__ = (
+        "avoid_channel",
         "cleared",
+        "code",
         "decision",
         "entry",
         "fkey",
+        "free",
         "handed",
         "held",
         "hit",
@@ -120,9 +123,14 @@ class _Row:
         self.reference = draft.reference or None
         self.params = draft.params
         self.origin, self.held = b"", cleared.held
+        self.code, self.free, self.avoid_channel = False, False, 0
         if isinstance(draft, SessionDraft):
             self.origin = draft.origin
             self.held = NO_TEMPLATE if draft.held else cleared.held
+        elif isinstance(draft, CodeDraft):
+            self.code, self.free, self.avoid_channel = True, draft.free, draft.avoid_channel
+            if draft.free:
+                self.cleared = msgspec.structs.replace(cleared, price_micro=0)
 
 
 class _Entry:
@@ -193,8 +201,18 @@ class Acceptor:
 
     # ---- in
 
-    def offer(self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None, done: Done) -> None:
-        """Accept drafts; `done` is called once, in the event loop, with one outcome a draft, in their order."""
+    def offer(
+        self,
+        key: Key,
+        drafts: Sequence[Draft],
+        idempotency: Idempotency | None,
+        done: Done,
+        ids: Sequence[MessageId] = (),
+    ) -> None:
+        """Accept drafts; `done` is called once, in the event loop, with one outcome a draft, in their order.
+
+        `ids`: chosen before, and used never again, whatever comes of it; accept_once() is for who may have to repeat it.
+        """
         entry = _Entry(key, len(drafts), idempotency, done)
         if idempotency is not None and len(drafts) > 1:
             self._offer_repeatable(entry, drafts)
@@ -202,7 +220,7 @@ class Acceptor:
         if self.stopping or len(self._waiting) + len(drafts) > self._settings.accept_waiting_max:
             self._refuse_all(entry, Refusal(Code.SYSTEM_BUSY, retry_after_s=1))
             return
-        rows = self._prepare(entry, key, drafts)
+        rows = self._prepare(entry, key, drafts, ids)
         if rows:
             self._line_up(rows)
 
@@ -282,8 +300,8 @@ class Acceptor:
                 continue
             try:
                 cleared = guard.check(draft, key, snapshot, self._settings, now_s)
-                self._ask_purse(key, cleared, now_s)
                 row = _Row(entry, index, key, draft, cleared)
+                self._ask_purse(key, row.cleared, now_s)
                 row.id = ids[index] if ids else self._ids.make()
                 self._complete(row, now_s)
                 rows.append(row)
@@ -311,7 +329,9 @@ class Acceptor:
         row.limits = tenant.limits[wording.purpose]
         row.fkey = None
         row.hit = 0
-        if row.limits != _NO_LIMITS or tenant.duplicate_s:
+        if row.code:
+            row.limits = _NO_LIMITS
+        elif row.limits != _NO_LIMITS or tenant.duplicate_s:
             text_hash = vault.keyed_hash(wording.text.encode())
             row.fkey = vault.keyed_hash(
                 row.phone_index, b"%d.%d.%d" % (tenant.id, wording.signature.id, wording.purpose.number)
@@ -544,6 +564,8 @@ class Acceptor:
                     row.cleared = guard.move(
                         row.cleared, row.key.tenant, self._keeper.current, *better, sandbox=row.key.sandbox
                     )
+                    if row.free:
+                        row.cleared = msgspec.structs.replace(row.cleared, price_micro=0)
                 except Refusal as refusal:
                     self._refuse([row], refusal)
                     continue
@@ -621,6 +643,8 @@ class Acceptor:
                     template_id=wording.template_id,
                     signature_id=wording.signature.id,
                     params=row.params if sends_templates else None,
+                    avoid_channel=row.avoid_channel,
+                    province=place.province,
                 )
             values.append(
                 (
@@ -657,6 +681,14 @@ class Acceptor:
         found = await tx.fetch(
             ACCEPT_SQL, values, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S
         )
+        avoiding = [row for row in rows if row.avoid_channel]
+        if avoiding:  # few ever do: a column of accept_row would cost all the others. Lost in a crash, it is only a hint
+            await tx.execute(
+                AVOID_SQL,
+                [row.key.tenant.id for row in avoiding],
+                [db.Uuid(row.id.bytes) for row in avoiding],
+                [row.avoid_channel for row in avoiding],
+            )
         return {row["ordinal"] - 1: row["reason"] for row in found}
 
     async def _conclude(self, tx: db.Tx, rows: Sequence[_Row], stopped: dict[int, int]) -> None:
@@ -790,6 +822,11 @@ async def _first_answer(tx: db.Tx, row: _Row) -> Outcome | None:
 OPEN_SHARDS_SQL: LiteralString = """
 INSERT INTO balance (tenant_id, shard, amount_micro) SELECT t, $2, 0 FROM unnest($1::int[]) AS t ORDER BY t
 ON CONFLICT DO NOTHING
+"""
+
+AVOID_SQL: LiteralString = """
+UPDATE outbox o SET avoid_channel = n.channel_id FROM unnest($1::int[], $2::uuid[], $3::int[]) AS n(tenant_id, id, channel_id)
+ WHERE o.tenant_id = n.tenant_id AND o.id = n.id
 """
 
 # One statement is one commit. `IN (SELECT …)` stands beside an OR or a NOT on purpose: such a sublink becomes a

@@ -77,6 +77,14 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: str = ""  # of the template's texts: a BCP 47 tag; empty: the template's default
 
 
+class CodeDraft(Draft, frozen=True):
+    """A message with a verification code, whose limits were asked before (otp.limits): the number's frequency is not."""
+
+    avoid_channel: int = 0  # by which the same code went already, and was not heard of
+    free: bool = False  # sent on our own account
+    last_line: str = ""  # what browsers read the code from; never on the mainland, where texts of codes carry no hosts
+
+
 def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s: float) -> Cleared:
     """Ask the pure rules about one message; raises Refusal with the first rule that says no."""
     tenant = key.tenant
@@ -193,6 +201,8 @@ def _wording(draft: Draft, key: Key, snapshot: Snapshot, mainland: bool) -> Word
     signature = _signature(draft.signature, template, key.tenant, snapshot)
     compiled = template.text_in(draft.language) if draft.language else template.text
     body = compiled.render(draft.params)
+    if isinstance(draft, CodeDraft) and draft.last_line and not mainland:
+        body += f"\n\n{draft.last_line}"
     signed = text.sign(signature.name, body, counting=counting)
     return Wording(
         signed,

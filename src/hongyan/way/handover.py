@@ -45,6 +45,7 @@ class Handed(msgspec.Struct, frozen=True, gc=False, array_like=True):
     template_id: int = 0
     signature_id: int = 0
     params: dict[str, str | int] | None = None  # only where a channel is there that takes templates
+    province: str = ""
 
 
 _encode = msgspec.msgpack.encode

@@ -1,7 +1,7 @@
 """Forget on time, and let nothing stay open: overdue to unknown, dead gateways' rows to the others, old rows away.
 
 Writes: submitted, message, outbox, notice, balance, ledger, tally, tally_touched, early_report, inbound, inbound_part, nonce,
-idempotency, frequency, decision, gateway, consent, complaint, sign_in, sign_in_attempt, invitation; and makes and
+idempotency, frequency, decision, gateway, consent, complaint, sign_in, sign_in_attempt, invitation, challenge_used; and makes and
 drops the day partitions of message.
 Entry points: run(), the clerk's loop; ensure_partitions(), also right after migrating; each duty by its name.
 Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
@@ -384,9 +384,17 @@ async def delete_invitations(tx: db.Tx, _settings: Settings, now: datetime) -> i
     return await _delete(tx, INVITATION_SQL, now - timedelta(seconds=INVITATION_KEEP_S))
 
 
+async def delete_challenges(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Forget answers to challenges that would be refused by now for their age."""
+    return await _delete(tx, CHALLENGE_SQL, now)
+
+
 # By place, because most of these tables have no index on their time and none is worth its writes.
 EARLY_SQL: LiteralString = """
 DELETE FROM early_report WHERE ctid = ANY(ARRAY(SELECT ctid FROM early_report WHERE came_at < $1 LIMIT $2)) RETURNING 1
+"""
+CHALLENGE_SQL: LiteralString = """
+DELETE FROM challenge_used WHERE ctid = ANY(ARRAY(SELECT ctid FROM challenge_used WHERE until < $1 LIMIT $2)) RETURNING 1
 """
 NONCE_SQL: LiteralString = """
 DELETE FROM nonce WHERE ctid = ANY(ARRAY(SELECT ctid FROM nonce WHERE until < $1 LIMIT $2)) RETURNING 1
@@ -603,4 +611,5 @@ DUTIES: Final = (
     Duty(delete_sign_ins, 600, ROWS_MAX),
     Duty(delete_attempts, 60, ROWS_MAX),
     Duty(delete_invitations, 3_600, ROWS_MAX),
+    Duty(delete_challenges, 60, ROWS_MAX),
 )

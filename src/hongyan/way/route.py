@@ -1,11 +1,12 @@
 """Choose a channel: rules, weights, price and health, as a pure ranking over the snapshot.
 
 Pure. Health never refuses a message, it only changes the order: where every channel is ill, the least ill one
-is used; where none is up, the message waits. Entry points: candidates(), not_filed(), Health, choose().
+is used; where none is up, the message waits. Among equals codes go where codes are entered (conversion.py).
+Entry points: candidates(), not_filed(), Health, choose().
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     purpose: Purpose
     sandbox: bool = False
     signature_id: int = 0  # matters only where a channel demands filings
+    province: str = ""  # of codes, once it is known which channels bring them there
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +100,17 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     channel_id: ChannelId | None
     rule_id: int = 0
     words: tuple[tuple[int, str], ...] = ()
+
+
+class Picked(msgspec.Struct, frozen=True, gc=False):
+    """Which of several equal channels is to have a message, and how each stood; none: one without room is waited for."""
+
+    candidate: Candidate | None
+    words: tuple[tuple[int, str], ...]
+
+
+# Asked with equal channels, those among them that have room, and `chance`; None: weight and health are to share.
+Pick = Callable[[Sequence[Candidate], Sequence[Candidate], float], Picked | None]
 
 
 def candidates(want: Want, snapshot: Snapshot, avoid_channel: int = 0) -> Sequence[Candidate]:
@@ -167,8 +180,11 @@ def choose(
     chance: float,
     now_s: float,
     unfiled: Sequence[ChannelId] = (),
+    pick: Pick | None = None,
 ) -> Choice:
     """Choose among candidates; `chance` in [0, 1) shares the load by weight and health within one priority.
+
+    `pick` may know better than that how to share it: asked where several channels of the best priority are usable.
 
     The best priority with a channel that is up and not broken is used; busy channels there are waited for,
     because a full window is no reason to buy elsewhere. A broken one gets a probe now and then. `unfiled`: what
@@ -195,12 +211,21 @@ def choose(
     group = [pair for pair in usable if pair[0].priority == best and pair[1].room]
     if not group:
         return Choice(None, 0, (*words, *((c.channel_id, "busy") for c, _ in usable)))
-    chosen = _by_share(group, chance)
+    equals = [c for c, _ in usable if c.priority == best]
+    picked = pick(equals, [c for c, _ in group], chance) if pick is not None and len(equals) > 1 else None
+    if picked is not None and picked.candidate is None:
+        return Choice(None, 0, (*words, *picked.words))
+    chosen = _by_share(group, chance) if picked is None or picked.candidate is None else picked.candidate
+    stood = picked.words if picked is not None else ()
     words += [
-        (c.channel_id, "lower priority" if c.priority > best else "shared by weight")
+        (
+            c.channel_id,
+            "lower priority" if c.priority > best else dict(stood).get(c.channel_id, "shared by weight"),
+        )
         for c, _ in usable
         if c is not chosen
     ]
+    words += [(number, word) for number, word in stood if number == chosen.channel_id]
     return Choice(chosen.channel_id, chosen.rule_id, tuple(words))
 
 
@@ -228,7 +253,8 @@ def trace(want: Want, choice: Choice, snapshot: Snapshot, attempt: int) -> Mappi
             "channel": names.get(choice.channel_id) if choice.channel_id is not None else None,
             "rule": choice.rule_id,
             "attempt": attempt,
-            "for": {"country": want.country, "operator": want.operator, "purpose": want.purpose},
+            "for": {"country": want.country, "operator": want.operator, "purpose": want.purpose}
+            | ({"province": want.province} if want.province else {}),
             "others": [
                 {"channel": names.get(ChannelId(number), str(number)), "why": why}
                 for number, why in choice.words

@@ -138,6 +138,18 @@ class Login(msgspec.Struct, frozen=True):
     settings: Mapping[str, str | int | bool]
 
 
+class SiteKey(msgspec.Struct, frozen=True):
+    """What a page asks for codes with, which everybody may read: no secret, and little that it may."""
+
+    id: int
+    key_id: str  # hys_…
+    name: str
+    key: Key  # as whom its codes are accepted: nobody can call with it
+    origins: frozenset[str]  # of pages it works on
+    return_addresses: frozenset[str]  # where the hosted page may hand its proof to
+    scenes: frozenset[str]
+
+
 class ChannelRow(msgspec.Struct, frozen=True):
     """A channel as configured. `config` is the kind's own Config as a mapping, with its secrets."""
 
@@ -155,6 +167,7 @@ class ChannelRow(msgspec.Struct, frozen=True):
     drain_until_s: float = (
         0.0  # how long one that is drained waits for reports, Unix time; 0: it is not drained
     )
+    currency: str = "CNY"  # of the cost
 
 
 class RouteRule(msgspec.Struct, frozen=True):
@@ -201,6 +214,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     found_holders: dict[tuple[int, str], frozenset[TenantId]] = {}  # of extensions; see way/inbound.py
     demands_filing: bool = False  # some channel does, so routes depend on the signature
     words: Words = NO_WORDS
+    site_keys: Mapping[str, SiteKey] = {}  # active ones, by public key id
 
     def extension_at(self, channel_id: int, signature_id: int, extension: str) -> str:
         """Return the digits a message leaves with by a channel; `extension` is what it was accepted with.
@@ -313,8 +327,10 @@ _TABLES: Mapping[str, LiteralString] = {
                        l.hold, l.purpose, l.sandbox, l.sessions_max, l.window_size, l.rate_per_s, l.duplicate_s, l.addresses,
                        l.deliver_to, l.settings
                   FROM login l JOIN app a ON a.id = l.app_id WHERE l.active AND a.active ORDER BY l.id""",
+    "site_key": """SELECT s.id, s.key_id, s.name, s.app_id, a.tenant_id, s.origins, s.return_addresses, s.scenes, s.sandbox
+                     FROM site_key s JOIN app a ON a.id = s.app_id WHERE s.active AND a.active ORDER BY s.id""",
     "channel": """SELECT id, name, kind, sealed, paused, parts_per_s, sessions, access_number, report_parts, cost_micro,
-                         filing_demanded, drain_until
+                         filing_demanded, drain_until, currency
                     FROM channel WHERE active ORDER BY id""",
     "route_rule": """SELECT id, priority, channel_id, weight, tenant_id, country, operator, purpose
                        FROM route_rule WHERE active ORDER BY priority, id""",
@@ -410,6 +426,7 @@ async def _build(rows: Rows, vault: Vault, version: int, known: Texts) -> tuple[
         signatures=signatures,
         templates=templates,
         has_number_overrides=bool(rows["number_override"]),
+        site_keys={row["key_id"]: _site_key(row, tenants) for row in rows["site_key"]},
     )
     return built, compiled
 
@@ -554,6 +571,33 @@ def _login(row: db.Row, tenants: Mapping[TenantId, Tenant], vault: Vault) -> Log
     )
 
 
+SITE_KEYS_FROM: Final = 1_000_000_000  # below its negative: ids that no app key and no login has
+
+
+def _site_key(row: db.Row, tenants: Mapping[TenantId, Tenant]) -> SiteKey:
+    key = Key(
+        id=-SITE_KEYS_FROM - row["id"],
+        key_id=row["key_id"],
+        secret=Secret(b""),
+        tenant=tenants[TenantId(row["tenant_id"])],
+        app_id=AppId(row["app_id"]),
+        allow_basic=False,
+        free_text=False,
+        sandbox=row["sandbox"],
+        networks=(),
+        rate_per_s=0,
+    )
+    return SiteKey(
+        id=row["id"],
+        key_id=row["key_id"],
+        name=row["name"],
+        key=key,
+        origins=frozenset(row["origins"]),
+        return_addresses=frozenset(row["return_addresses"]),
+        scenes=frozenset(row["scenes"]),
+    )
+
+
 def _channel(row: db.Row, vault: Vault) -> ChannelRow:
     return ChannelRow(
         id=ChannelId(row["id"]),
@@ -568,6 +612,7 @@ def _channel(row: db.Row, vault: Vault) -> ChannelRow:
         cost_micro=row["cost_micro"],
         filing_demanded=row["filing_demanded"],
         drain_until_s=0.0 if row["drain_until"] is None else row["drain_until"].timestamp(),
+        currency=row["currency"],
     )
 
 

@@ -41,8 +41,8 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab import phone, text
 from hongyan.vocab.cause import CAUSES, Cause
-from hongyan.vocab.message import PURPOSES, ChannelId, Status, TenantId, accepted_at_s
-from hongyan.way import guard, report, route, state
+from hongyan.vocab.message import PURPOSES, ChannelId, Purpose, Status, TenantId, accepted_at_s
+from hongyan.way import conversion, guard, report, route, state
 from hongyan.way.decision import Decisions
 from hongyan.way.handover import Handed
 from hongyan.way.line import PROMOTIONAL, Line
@@ -54,6 +54,7 @@ from hongyan.way.snapshot import ChannelRow, Keeper, Snapshot
 log = structlog.get_logger()
 
 LANES = (0, 1, 2)
+CODES = Purpose.OTP.number  # the lane whose channels are chosen by what people enter
 QUANTUM = 8  # messages a tenant of weight 1 sends before the next tenant's turn
 PUMP_IDLE_S = 0.05  # how often waiting messages are looked at when nothing wakes us
 LEASE_S = 6.0
@@ -203,6 +204,7 @@ class Gateway:
         self._later: list[tuple[Handed, float]] = []  # put off, and until when
         self._leaving: list[tuple[Flight, Line, list[Parcel]]] = []
         self._decisions = Decisions()
+        self._conversions = conversion.Conversions(settings.code_value_micro, random.Random())  # noqa: S311 - load is shared by it
         self._dialects: dict[ChannelId, str] = {}  # as stored
         self._learned: list[tuple[ChannelId, str]] = []
         self._slots: dict[ChannelId, int] = {}  # sessions we hold
@@ -264,10 +266,11 @@ class Gateway:
             known = self._keeper.current.tenants.get(tenant_id)
             tenant = lane[tenant_id] = _Tenant(known.weight if known else 1)
         signature_id = handed.signature_id if self._keeper.current.demands_filing else 0
-        key = (handed.country, handed.operator, handed.sandbox, avoid, signature_id)
+        province = handed.province if handed.lane == CODES and self._conversions.known else ""
+        key = (handed.country, handed.operator, handed.sandbox, avoid, signature_id, province)
         stream = tenant.streams.get(key)
         if stream is None:
-            stream = tenant.streams[key] = _Stream(_want_of(handed, signature_id), avoid)
+            stream = tenant.streams[key] = _Stream(_want_of(handed, signature_id, province), avoid)
         flight.stream = stream
         self._waiting[handed.lane] += 1
         return stream
@@ -399,8 +402,16 @@ class Gateway:
                 up = line.up and not line.resting(now_s)
                 states[candidate.channel_id] = route.State(up, up and line.room(lane, now_s) > 0, health)
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
-        choice = route.choose(stream.ranking, states, chance, now_s, stream.unfiled)
+        pick = self._pick(stream) if lane == CODES and len(states) > 1 and self._conversions.known else None
+        choice = route.choose(stream.ranking, states, chance, now_s, stream.unfiled, pick)
         return choice if choice.channel_id is not None else None
+
+    def _pick(self, stream: _Stream) -> route.Pick:
+        now_s = clock.now_s()
+        waited_s = now_s - accepted_at_s(UUID(bytes=stream.flights[0].handed.id))
+        return lambda equals, free, chance: self._conversions.pick(
+            stream.want, equals, free, chance, now_s, waited_s
+        )
 
     def _rank(self, stream: _Stream) -> None:
         snapshot = self._keeper.current
@@ -423,6 +434,14 @@ class Gateway:
         if self._mixed(stream, flight.handed):
             self._unqueue(stream, lane)
             self._stream_for(flight, stream.avoid).flights.append(flight)
+            self._pump_soon()
+            return True
+        hint = ChannelId(flight.handed.avoid_channel)
+        if not stream.ranking and flight.handed.attempt == 1 and hint in stream.avoid:
+            self._unqueue(
+                stream, lane
+            )  # it was to go another way than an earlier message did, and there is none
+            self._stream_for(flight, stream.avoid - {hint}).flights.append(flight)
             self._pump_soon()
             return True
         if stream.ranking or not (stream.avoid or stream.unfiled):
@@ -746,6 +765,7 @@ class Gateway:
             tasks.create_task(self._leave())
             tasks.create_task(self._learn())
             tasks.create_task(self._every(ASK_GAP_S, self._ask))
+            tasks.create_task(self._every(conversion.GAP_S, self.look_at_conversions))
             tasks.create_task(self._look())
 
     async def _every(self, gap_s: float, duty: Callable[[], Any], wake: asyncio.Event | None = None) -> None:
@@ -905,6 +925,10 @@ class Gateway:
             await self._open(row, sessions)
 
     # ---- how they fare
+
+    async def look_at_conversions(self) -> None:
+        """Read which channels bring codes that people enter."""
+        self._conversions.swap(await conversion.load(self._database))
 
     async def _tell(self) -> None:
         """Tell how each channel fares here."""
@@ -1084,7 +1108,7 @@ class Gateway:
             expires_at_s=row["expires_at"].timestamp(), price_micro=row["price_micro"], resend=row["resend"],
             sandbox=row["sandbox"], owner=self._number, attempt=row["attempt"], avoid_channel=row["avoid_channel"],
             parts_gone=tuple(row["parts_gone"] or ()), template_id=row["template_id"], signature_id=row["signature_id"],
-            params=params,
+            params=params, province=row["province"],
         )  # fmt: skip
 
     def _stop_reason(self, row: db.Row, snapshot: Snapshot, handed: Handed) -> Dropped | None:
@@ -1331,7 +1355,7 @@ def _words_of(outcome: Declined | Throttled | Unreachable | Unsure) -> str:
     return outcome.code if isinstance(outcome, Declined | Throttled) else outcome.reason
 
 
-def _want_of(handed: Handed, signature_id: int) -> route.Want:
+def _want_of(handed: Handed, signature_id: int, province: str = "") -> route.Want:
     return route.Want(
         TenantId(handed.tenant_id),
         handed.country,
@@ -1339,6 +1363,7 @@ def _want_of(handed: Handed, signature_id: int) -> route.Want:
         PURPOSES[handed.lane],
         handed.sandbox,
         signature_id,
+        province,
     )
 
 
@@ -1420,8 +1445,8 @@ SELECT tenant_id, id FROM outbox WHERE owner = $1 AND due_at < now() - make_inte
 # What an earlier life has sent of a message stands in `submitted`, or, once reported, in its attempts.
 LOAD_SQL: LiteralString = """
 SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel, o.leaving_at, m.sealed, m.extension,
-       m.part_count, m.country, m.operator, m.expires_at, m.price_micro, m.resend, m.sandbox, m.cause, m.code, m.phone_index,
-       m.template_id, m.signature_id,
+       m.part_count, m.country, m.operator, m.province, m.expires_at, m.price_micro, m.resend, m.sandbox, m.cause, m.code,
+       m.phone_index, m.template_id, m.signature_id,
        (SELECT max(s.kind) FROM suppression s
          WHERE s.phone_index = m.phone_index AND s.tenant_id IN (0, m.tenant_id) AND (s.kind = 2 OR m.purpose = 2)) AS stopped,
        ARRAY(SELECT s.part_index FROM submitted s WHERE s.message_id = o.id AND s.attempt = o.attempt

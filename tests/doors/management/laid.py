@@ -15,12 +15,14 @@ import make
 from doors.management.desk import Desk
 from hongyan.control.permissions import Role
 from hongyan.doors.route import Route
+from hongyan.otp.wish import Kept
 
 # By the first word of a path: the values of its braces. A word of two nouns is looked up with the next one too.
 Places = Mapping[str, Mapping[str, str]]
 PERSON: Final = msgspec.msgpack.encode(
     {"name": "李娜", "id_number": "110101199001011234", "phone": make.NUMBER}
 )
+KEPT: Final = msgspec.msgpack.encode(Kept(make.NUMBER, "", "T1", "", {}, "code", "", "", "", last_line=False))
 PDF: Final = b"%PDF-1.7\n%%EOF\n"
 
 
@@ -73,6 +75,8 @@ async def lay(desk: Desk) -> Laid:
             "tenants": {"id": str(tenant_id)},
             "apps": {"id": str(world.app_id)},
             "keys": {"id": key_id},
+            "site-keys": {"id": ids["site_key"]},
+            "verifications": {"id": ids["verification"]},
             "deliveries": {"id": ids["delivery"]},
             "documents": {"id": _id(document)},
             "qualifications": {"id": ids["qualification"]},
@@ -121,12 +125,17 @@ def _rows(desk: Desk, key_id: str) -> Mapping[str, tuple[LiteralString, tuple[An
         "review": (REVIEW_SQL, (tenant_id, world.signature_id)),
         "invitation": (INVITATION_SQL, (tenant_id, word)),
         "complaint": (COMPLAINT_SQL, (tenant_id, index)),
+        "verification": (
+            VERIFICATION_SQL,
+            (tenant_id, make.message_id(), world.app_id, index, world.vault.seal(tenant_id, KEPT)),
+        ),
         "route": (ROUTE_SQL, (world.channel_id,)),
         "bill": (BILL_SQL, (world.channel_id,)),
         "word_list": (WORD_LIST_SQL, (tenant_id,)),
         "version": (VERSION_SQL, (world.template_id,)),
         "text": (TEXT_SQL, (world.template_id,)),
         "delivery": (DELIVERY_SQL, (world.app_id,)),
+        "site_key": (SITE_KEY_SQL, (world.app_id,)),
         "alarm_rule": (ALARM_RULE_SQL, (tenant_id,)),
         "alarm": (ALARM_SQL, (tenant_id,)),
     }
@@ -154,6 +163,13 @@ COMPLAINT_SQL: Final = """
 INSERT INTO complaint (tenant_id, phone_index, source, received_at, due_at)
 VALUES ($1, $2, 'person', now(), now() + interval '1 day') RETURNING id
 """
+VERIFICATION_SQL: Final = """
+INSERT INTO verification (tenant_id, id, app_id, scene, medium, sandbox, phone_index, sealed, pepper, guess_space, tries_max,
+                          country, operator, province, prefix, level, message_ids, created_at, expires_at, resend_at)
+VALUES ($1, $2, $3, 1, 'sms', false, $4, $5, 1, 1e6, 5, 'CN', 'cmcc', 'CN-BJ', '+8613800', 0, '{}', now(),
+        now() + interval '5 minutes', now() + interval '1 minute')
+RETURNING id
+"""
 ROUTE_SQL: Final = "INSERT INTO route_rule (channel_id) VALUES ($1) RETURNING id"
 BILL_SQL: Final = """
 INSERT INTO bill (channel_id, name, zone, first_day, last_day, currency, made_by)
@@ -170,6 +186,10 @@ DELIVERY_SQL: Final = """
 INSERT INTO delivery (id, app_id, kind, status, took_ms, attempt)
 VALUES (overlay(gen_random_uuid()::text PLACING '01a2152b' FROM 1)::uuid, $1, 1, 500, 20, 1) -- of a time of ours
 RETURNING id
+"""
+SITE_KEY_SQL: Final = """
+INSERT INTO site_key (key_id, app_id, name, origins, scenes)
+VALUES ('hys_laid', $1, 'shop', '{https://shop.example.com}', '{login}') RETURNING id
 """
 ALARM_RULE_SQL: Final = """
 INSERT INTO alarm_rule (tenant_id, kind, name, threshold, window_s)

@@ -58,4 +58,4 @@ async def test_rules_are_paged(database: str) -> None:
                 break
             cursor = f"&cursor={page['next']}"
         assert seen == sorted(set(seen))
-        assert len(seen) == 8
+        assert len(seen) == 11

@@ -8,6 +8,7 @@ import pytest
 import make
 from doors.management.desk import desk
 from doors.management.fleet import Fleet, fleet
+from hongyan import clock
 from hongyan.control.permissions import Role
 from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
@@ -194,8 +195,31 @@ async def test_channels_that_share_the_load_are_told_with_their_shares(database:
         said = await ask(both)
         shares = {one["channel_id"]: one["share"] for one in said["channels"]}
         assert (shares[east], shares[west]) == (0.75, 0.25)
+        assert {one["currency"] for one in said["channels"]} == {"CNY"}
         assert said["channels"][0]["why"] == "chosen"
         assert said["channels"][1]["why"] == "shared by weight"
+
+
+async def test_codes_are_told_to_go_where_codes_are_entered_as_the_gateway_sends_them(database: str) -> None:
+    quick = behaviour.parse("report_delay_s=0.01")
+    async with Simulator(quick) as first, Simulator(quick) as second, fleet(database, first, second) as both:
+        east, west = both.way.laid.channels
+        await both.way.database.execute("UPDATE route_rule SET priority = 0")
+        await both.way.database.execute(
+            "INSERT INTO conversion VALUES ($1, 'CN', 'cmcc', '', 10, 190, 0, $3), ($2, 'CN', 'cmcc', '', 150, 50, 0, $3)",
+            east, west, clock.now_s(),
+        )  # fmt: skip
+        await both.way.keeper.load()
+        await both.way.gateway.look_at_conversions()
+        await both.stands(east, "up")
+        await both.stands(west, "up")
+        said = await ask(both, purpose="otp")
+        stood = {one["channel_id"]: one for one in said["channels"]}
+        assert stood[west]["share"] >= 0.9
+        assert (stood[west]["why"], stood[east]["why"]) == ("chosen", "verified 10 %")
+        assert said["trace"]["route"]["for"]["province"] == "CN-BJ"
+        notices = {one["channel_id"]: one["share"] for one in (await ask(both))["channels"]}
+        assert (notices[east], notices[west]) == (0.5, 0.5)
 
 
 async def test_a_failing_channel_is_passed_over_in_both(database: str) -> None:

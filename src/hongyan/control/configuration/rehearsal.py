@@ -63,6 +63,7 @@ class GroupFate(msgspec.Struct, frozen=True, kw_only=True):
     after: Fate
     part_before_micro: int | None
     part_after_micro: int | None
+    currency: str  # the tenant's
 
 
 class PriceDifference(msgspec.Struct, frozen=True):
@@ -289,6 +290,7 @@ def _fate_of(group: Group, messages: int, parts: int, pictures: tuple["_Picture"
         after=after,
         part_before_micro=old,
         part_after_micro=new,
+        currency=seen.tenants[want.tenant_id].currency,
     )
 
 

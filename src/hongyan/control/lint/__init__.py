@@ -8,7 +8,7 @@ the caller names the provider: it warns about that provider's channels and forbi
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from hongyan.control.lint import characters, form, providers, purposes, sources
+from hongyan.control.lint import characters, form, machines, providers, purposes, sources
 from hongyan.control.lint.finding import (
     PLACES,
     STRICTNESS,
@@ -49,7 +49,7 @@ WORD: Final = Rule(
     levels=levels(FindingLevel.WARNING, FindingLevel.WARNING),  # the list says how serious it is
     find=lambda _subject, _place: (),
 )
-RULES: Final = (*form.RULES, *purposes.RULES, *characters.RULES, *providers.RULES, WORD)
+RULES: Final = (*form.RULES, *purposes.RULES, *machines.RULES, *characters.RULES, *providers.RULES, WORD)
 BY_ID: Final[Mapping[str, Rule]] = {rule.id: rule for rule in RULES}
 WORD_LEVELS: Final = {
     "block": FindingLevel.ERROR,

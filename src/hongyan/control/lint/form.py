@@ -87,6 +87,12 @@ def _free(subject: Subject, _: Place) -> Iterator[Hit]:
             yield Hit(mark.start, mark.end, {"name": mark.name})
 
 
+def _long_code(subject: Subject, _: Place) -> Iterator[Hit]:
+    for mark in _firsts(subject):
+        if subject.kind_of(mark.name) in wording.CODE_KINDS_ABROAD:
+            yield Hit(mark.start, mark.end, {"name": mark.name})
+
+
 def _whole_link(subject: Subject, _: Place) -> Iterator[Hit]:
     for mark in _firsts(subject):
         if subject.kind_of(mark.name) == "url":
@@ -263,6 +269,14 @@ RULES: Final = (
         source=sources.TENCENT_ERRORS,
         levels=levels(E, A),
         find=_whole_link,
+    ),
+    Rule(
+        id="variable.long_code",
+        zh="变量 {name} 是长验证码,国内短信的验证码只能有 4 至 6 位",
+        en="Variable {name} is a long code; mainland texts take codes of 4 to 6 characters",
+        source=sources.ALIYUN_KINDS,
+        levels=levels(E, None),
+        find=_long_code,
     ),
     Rule(
         id="variable.in_domain",

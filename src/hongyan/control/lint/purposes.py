@@ -126,8 +126,8 @@ RULES: Final = (
     ),
     Rule(
         id="code.one_variable",
-        zh="验证码模板须恰有一个验证码变量(属性 code 或 code_alphanumeric),现有 {count} 个",
-        en="A code's text has exactly one variable of the kind code or code_alphanumeric, here {count}",
+        zh="验证码模板须恰有一个验证码变量(属性 code、code_alphanumeric 等),现有 {count} 个",
+        en="A code's text has exactly one variable of a kind for codes, as code or code_alphanumeric, here {count}",
         source=sources.ALIYUN_APPLY,
         levels=levels(E, E, CODES),
         find=_code_count,
@@ -142,10 +142,10 @@ RULES: Final = (
     ),
     Rule(
         id="code.contact",
-        zh="验证码短信不应包含联系方式:{contact}",
-        en="A code's text should carry no contact: {contact}",
+        zh="验证码短信不能包含联系方式:{contact}",
+        en="A code's text carries no contact: {contact}",
         source=sources.ALIYUN_APPLY,
-        levels=levels(W, A, CODES),
+        levels=levels(E, A, CODES),
         find=_contacts,
     ),
     Rule(

@@ -29,4 +29,9 @@ HUAWEI_VARIABLES: Final = Source(
 BAIDU_TEMPLATES: Final = Source("百度云 模板审核规范 https://cloud.baidu.com/doc/SMS/s/vkihe2msj", SEEN)
 GSM_ALPHABET: Final = Source("3GPP TS 23.038 §6.2.1", SEEN)
 GSM_PARTS: Final = Source("3GPP TS 23.040 §9.2.3.24", SEEN)
+BOUND_CODES: Final = Source(
+    "WICG Origin-bound one-time codes delivered via SMS https://wicg.github.io/sms-one-time-codes/",
+    "2026-11-26",
+)
+AUTOFILL: Final = Source("hongyan vocab/autofill.py", "2026-11-26")
 OURS: Final = Source("hongyan docs/wording-rules.md", SEEN)

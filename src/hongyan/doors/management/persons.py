@@ -16,6 +16,7 @@ from hongyan.control.retention import RetentionRow
 from hongyan.doors.call import Call
 from hongyan.doors.management.consents import Number
 from hongyan.doors.route import BODY, File, Reach, Route
+from hongyan.otp.persons import ROOM
 from hongyan.vocab.errors import Code
 from hongyan.way import consent, optout
 from hongyan.way.retention import PLATFORM, Kept
@@ -58,7 +59,7 @@ async def export(call: Call) -> File:
     asked = call.body(AskedPerson)
     _, phone_index = index_of(call.door.vault, asked.number)
     _note(call, phone_index, asked.reason)
-    chunks = persons.export(call.door.database, call.door.vault, call.tenant, asked.number)
+    chunks = persons.export(call.door.database, call.door.vault, call.tenant, asked.number, (ROOM,))
     name = f"person-{consent.shown_index(phone_index)}-{clock.now():%Y%m%d}.json"
     return File(name, "application/json", chunks)
 
@@ -66,7 +67,7 @@ async def export(call: Call) -> File:
 async def erase(call: Call) -> Forgotten:
     asked = call.body(AskedPerson)
     async with call.door.database.transaction() as tx:
-        erased, whom = await persons.forget(tx, call.door.vault, call.tenant, asked.number)
+        erased, whom = await persons.forget(tx, call.door.vault, call.tenant, asked.number, (ROOM,))
         _note(call, whom.phone_index, asked.reason)
         call.note(f"person:{consent.shown_index(whom.phone_index)}", messages=erased.messages)
         await call.record(tx)

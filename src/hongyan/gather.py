@@ -1,13 +1,13 @@
-"""Group commit at the door: what waits while one statement runs goes together into the next.
+"""Group commit: what waits while one statement runs goes together into the next.
 
-Entry point: Gatherer, used by nonces.py and rates.py. Nobody waits for company: with one request at a time
-each has its own statement, under load hundreds share one.
+Entry point: Gatherer, used by doors/nonces.py, doors/rates.py, otp/issue.py and otp/check.py. Nobody waits for company:
+with one request at a time each has its own statement, under load hundreds share one.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -21,14 +21,14 @@ STATEMENT_WAIT_S: Final = 5.0
 RETRY_AFTER_S: Final = 1.0
 
 Heard = Callable[[Refusal | None], None]
-Told = tuple[Heard, Refusal | None]
+Told = tuple[Callable[[Any], None], Any]
 
 
 class Waits(Protocol):
-    """One who waits, and how to tell it what came of it."""
+    """One who waits, and how to tell it what came of it; it must understand a Refusal."""
 
     @property
-    def heard(self) -> Heard: ...
+    def heard(self) -> Callable[[Any], None]: ...
 
 
 T = TypeVar("T", bound=Waits)
@@ -73,18 +73,18 @@ class Gatherer(Generic[T]):
             async with asyncio.timeout(STATEMENT_WAIT_S):
                 told = await self._keep(batch)
         except Exception as error:  # noqa: BLE001 - the top of a loop: it refuses the batch and goes on
-            log.warning("door.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__)
+            log.warning("gatherer.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__)
         finally:
             self._tell(told)
 
     def _tell(self, told: Iterable[Told]) -> None:
-        for heard, refusal in told:
+        for heard, outcome in told:
             try:
-                heard(refusal)
+                heard(outcome)
             except Exception:  # one caller's fault must not cost the others their answers
-                log.exception("door.not_told", gatherer=self._name)
+                log.exception("gatherer.not_told", gatherer=self._name)
 
 
 def busy() -> Refusal:
-    """Return the refusal of a door that cannot answer in time."""
+    """Return the refusal of who cannot answer in time."""
     return Refusal(Code.SYSTEM_BUSY, retry_after_s=RETRY_AFTER_S)
