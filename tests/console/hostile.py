@@ -3,6 +3,7 @@
 Entry points: lay(), which gives the ids that pages are visited by; HOSTILE, the text; taken().
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,7 +25,7 @@ def taken(page: Page) -> int:
 def lay(browser: Browser, demo: Demo) -> Mapping[str, str]:
     """Make one of everything that has a name, a note or a text of a person; returns ids by what they are of."""
     with Sight(browser, demo, "owner") as owner, Sight(browser, demo, "operator") as operator:
-        ids = _tenants(owner) | _persons(owner) | _platform(operator)
+        ids = _tenants(owner) | _persons(owner) | _platform(operator) | _codes(owner, demo)
         message = owner.ask("POST", "/v1/apps/1/messages", {
             "to": "+8619900000001", "signature": "鸿雁", "template": "order", "sandbox": True, "reference": HOSTILE,
             "params": {"order": "1", "day": "明天"},
@@ -35,7 +36,7 @@ def lay(browser: Browser, demo: Demo) -> Mapping[str, str]:
 
 def _tenants(owner: Sight) -> dict[str, object]:
     app = owner.ask("POST", "/v1/apps", {"name": HOSTILE})["id"]
-    owner.ask("POST", f"/v1/apps/{app}/keys", {"name": HOSTILE, "sandbox": True})
+    key = owner.ask("POST", f"/v1/apps/{app}/keys", {"name": HOSTILE, "sandbox": True})["key"]["key_id"]
     owner.ask(
         "PUT", f"/v1/apps/{app}/webhook", {"url": "https://example.com/hook?x=%22%3E%3Cimg%20data-hostile%3E"}
     )
@@ -60,6 +61,7 @@ def _tenants(owner: Sight) -> dict[str, object]:
     export = owner.ask("POST", "/v1/exports", {"what": "messages", "filters": {}, "format": "csv"})["id"]
     return {
         "app": app,
+        "key": key,
         "word_list": words,
         "signature": signature,
         "template": template,
@@ -86,6 +88,22 @@ def _persons(owner: Sight) -> dict[str, object]:
     }
     owner.ask("POST", "/v1/consents", {"items": [consent]})
     return {"complaint": complaint["id"]}
+
+
+def _codes(owner: Sight, demo: Demo) -> dict[str, object]:
+    fields = {
+        "name": HOSTILE,
+        "origins": ["https://example.com"],
+        "return_addresses": ["https://example.com/"],
+    }
+    site_key = owner.ask("POST", "/v1/apps/1/site-keys", fields)["id"]
+    asked = owner.context.request.post(
+        f"{demo.base}/v1/verifications",
+        data={"to": "+8613800138007", "scene": "login", "reference": HOSTILE},
+        headers={"Authorization": "Basic " + base64.b64encode(demo.key.encode()).decode()},
+    )
+    assert asked.status == 201, asked.text()
+    return {"site_key": site_key, "verification": asked.json()["data"]["id"]}
 
 
 def _platform(operator: Sight) -> dict[str, object]:

@@ -162,7 +162,7 @@ async def test_an_id_that_is_no_id_names_nothing(database: str, who: Role | str)
     async with desk(database, master_key=MASTER) as one:
         before = await digest(one)
         for route in ROUTES:
-            if "{" in route.path:
+            if "{" in route.path and route.name != "checkVerification":  # which answers alike: test_verify.py
                 for trick in TRICKS:
                     odd = Laid(_Anything(trick))
                     reply = await question(one, odd, route, who)

@@ -399,7 +399,8 @@ async def test_an_id_that_never_was_is_answered_like_a_wrong_code(caller: Caller
     for written in (str(uuid.uuid4()), "0" * 32):
         answer = await caller.check(written, "123456")
         assert (answer["valid"], answer["reason"]) == (False, "not_found")
-    assert (await caller.ask("/nonsense/check", {"code": "1"})).json["data"]["reason"] == "not_found"
+    for written in ("nonsense", "-" * 32, "0" * 33):
+        assert (await caller.ask(f"/{written}/check", {"code": "1"})).code == "Verify.NotFound"
 
 
 async def test_a_forged_proof_is_none(caller: Caller, doors: list[Served]) -> None:

@@ -127,6 +127,29 @@ async def test_an_erased_person_is_not_told(database: str) -> None:
         assert (told.number, told.text, told.params) == (None, None, None)
 
 
+@pytest.mark.parametrize(("sandbox", "shown"), [(False, "******"), (True, "493817")])
+async def test_a_code_is_for_its_person_alone_and_in_the_sandbox_for_everybody(
+    database: str, *, sandbox: bool, shown: str
+) -> None:
+    async with make.world(database) as world:
+        async with world.database.transaction() as tx:
+            template_id = await make.template(
+                tx, tenant_id=world.tenant_id, body="验证码${c}", variables='{"c": {"kind": "code"}}'
+            )
+            message_id = await make.message(
+                tx,
+                world,
+                text="【鸿雁】验证码493817",
+                params={"c": "493817"},
+                template_id=template_id,
+                sandbox=sandbox,
+            )
+        told = await story(world, message_id)
+        assert (told.text, told.params) == (f"【鸿雁】验证码{shown}", {"c": shown})
+        (found,) = (await ask(world, number=make.NUMBER)).items
+        assert found.text == told.text
+
+
 async def test_nobody_is_told_of_another_tenant_s_message(database: str) -> None:
     async with make.world(database) as world:
         async with world.database.transaction() as tx:

@@ -1,5 +1,14 @@
 /** Asking the server from a page: useAsk() for what is shown, useDoing() for what a button does. */
-import { onScopeDispose, ref, shallowRef, watch, type Ref, type ShallowRef, type WatchSource } from "vue";
+import {
+  computed,
+  onScopeDispose,
+  ref,
+  shallowRef,
+  watch,
+  type Ref,
+  type ShallowRef,
+  type WatchSource,
+} from "vue";
 import { Refusal } from "./client";
 
 export interface Asking<T> {
@@ -49,19 +58,23 @@ export function useAsk<T>(
   return { data, refusal, loading, again };
 }
 
+/** Whether a person is asked something before the doing goes on: nothing is busy until they have answered. */
+export const asking = ref(false);
+
 export interface Doing<A extends unknown[]> {
-  busy: Ref<boolean>;
+  busy: Readonly<Ref<boolean>>;
   refusal: ShallowRef<Refusal | null>;
   run: (...args: A) => Promise<boolean>; // whether it was done
 }
 
 /** Do something once at a time; a refusal is kept for `<Refused>` to show. */
 export function useDoing<A extends unknown[]>(work: (...args: A) => Promise<unknown>): Doing<A> {
-  const busy = ref(false);
+  const running = ref(false);
+  const busy = computed(() => running.value && !asking.value);
   const refusal = shallowRef<Refusal | null>(null);
   async function run(...args: A): Promise<boolean> {
-    if (busy.value) return false;
-    busy.value = true;
+    if (running.value) return false;
+    running.value = true;
     refusal.value = null;
     try {
       await work(...args);
@@ -70,7 +83,7 @@ export function useDoing<A extends unknown[]>(work: (...args: A) => Promise<unkn
       refusal.value = asRefusal(error);
       return false;
     } finally {
-      busy.value = false;
+      running.value = false;
     }
   }
   return { busy, refusal, run };

@@ -47,6 +47,15 @@ export function lasting(ms: number | null | undefined): string {
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
+/** 600 → 10 minutes, 7200 → 2 hours, 86400 → 1 day: seconds in the largest unit that is whole. */
+export function period(seconds: number): string {
+  const steps = { day: 86_400, hour: 3_600, minute: 60, second: 1 };
+  const [unit, length] = Object.entries(steps).find(([, each]) => seconds % each === 0)!;
+  return new Intl.NumberFormat(locale(), { style: "unit", unit, unitDisplay: "long" }).format(
+    seconds / length,
+  );
+}
+
 /** Octets → 1.5 MB. */
 export function size(octets: number | null | undefined): string {
   if (octets == null) return "–";
@@ -88,6 +97,11 @@ export function ago(at: string | Date, now = Date.now()): string {
   for (const [unit, length] of steps)
     if (Math.abs(seconds) >= length) return speaking.format(Math.round(seconds / length), unit);
   return speaking.format(Math.round(seconds), "second");
+}
+
+/** Who did something, without the number that the audit tells people apart by: user:7 a@b.cn → a@b.cn. */
+export function person(actor: string): string {
+  return actor.replace(/^user:\d+ /, "");
 }
 
 /** The viewer's zone, as people know it: Asia/Shanghai. */

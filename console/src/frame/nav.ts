@@ -5,12 +5,14 @@ import {
   ChatDotRound,
   ChatLineSquare,
   Checked,
+  CircleCheck,
   Coin,
   Connection,
   DataAnalysis,
   Document,
   EditPen,
   Files,
+  Filter,
   Flag,
   Guide,
   HomeFilled,
@@ -18,6 +20,7 @@ import {
   List,
   Lock,
   Message,
+  Monitor,
   MuteNotification,
   OfficeBuilding,
   Notebook,
@@ -29,8 +32,10 @@ import {
   Share,
   Stamp,
   Tickets,
+  TrendCharts,
   User,
   Wallet,
+  Warning,
 } from "@element-plus/icons-vue";
 import { isPlatform, may, tenantId, type Permission } from "./session";
 
@@ -74,6 +79,17 @@ const GROUPS: Group[] = [
       entry("/send", Promotion, "messages.send", "tenant"),
       entry("/lists", List, "messages.read", "tenant"),
       entry("/exports", Files, null),
+    ],
+  },
+  {
+    label: "nav.group_codes",
+    entries: [
+      entry("/verifications", CircleCheck, "messages.read"),
+      entry("/funnel", Filter, "statistics.read"),
+      entry("/pumping", Warning, "statistics.read"),
+      entry("/verification-policies", Setting, "apps.read", "tenant"),
+      entry("/site-keys", Monitor, "apps.read"),
+      entry("/conversions", TrendCharts, "statistics.read", "platform"),
     ],
   },
   {

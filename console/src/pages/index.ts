@@ -1,5 +1,6 @@
 /** All pages; each area lists its own. */
 import type { RouteRecordRaw } from "vue-router";
+import { CODES } from "./codes/routes";
 import { DEVELOPERS } from "./developers/routes";
 import { ENTRY } from "./entry/routes";
 import { MESSAGES } from "./messages/routes";
@@ -17,6 +18,7 @@ export const PAGES: RouteRecordRaw[] = [
   ...SENDING,
   ...MESSAGES,
   ...WORDING,
+  ...CODES,
   ...PERSONS,
   ...DEVELOPERS,
   ...UPSTREAMS,

@@ -1,5 +1,6 @@
 /** Ask before something that cannot be taken back. */
 import { ElMessageBox } from "element-plus";
+import { asking } from "../api/ask";
 import { i18n } from "../frame/words";
 
 /** Return whether the person agreed. */
@@ -9,6 +10,7 @@ export async function confirmed(
   yes: string,
   dangerous = true,
 ): Promise<boolean> {
+  asking.value = true;
   try {
     await ElMessageBox.confirm(text, title, {
       confirmButtonText: yes,
@@ -19,6 +21,8 @@ export async function confirmed(
     return true;
   } catch {
     return false;
+  } finally {
+    asking.value = false;
   }
 }
 
@@ -29,6 +33,7 @@ export async function reasonFor(
   yes: string,
   most = 200,
 ): Promise<string | null> {
+  asking.value = true;
   try {
     const answer = await ElMessageBox.prompt(text, title, {
       confirmButtonText: yes,
@@ -41,5 +46,7 @@ export async function reasonFor(
     return (answer as { value: string }).value.trim();
   } catch {
     return null;
+  } finally {
+    asking.value = false;
   }
 }

@@ -153,7 +153,7 @@ PROGRAM: Final = (
         body=verify.AskedCheck,
         example={"code": "493817"},
         gives=CheckedCode,
-        codes=BODY,
+        codes=(*BODY, Code.VERIFY_NOT_FOUND),
         answers=verify.check,
     ),
     Route(

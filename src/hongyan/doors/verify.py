@@ -214,12 +214,9 @@ _CHECK_PATH: Final = re.compile(rb"/v1/verifications/([0-9a-fA-F-]{32,36})/check
 
 
 def _id(path: bytes) -> uuid.UUID:
-    """Return the id in a path of check(). What is no id is no verification: uuid.UUID(int=0) is nobody's."""
+    """Return the id in a path of check(); raises Refusal where it is none, so that it can be nobody's."""
     found = _CHECK_PATH.fullmatch(path)
-    try:
-        return uuid.UUID(found[1].decode()) if found else uuid.UUID(int=0)
-    except ValueError:
-        return uuid.UUID(int=0)
+    return _uuid({"id": found[1].decode() if found else ""})
 
 
 def hot(url: bytes) -> Callable[[Door, Asked, Then], None] | None:

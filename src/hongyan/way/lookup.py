@@ -28,6 +28,8 @@ from hongyan.vocab.message import (
     TenantId,
     first_id_at,
 )
+from hongyan.vocab.wording import CODE_KINDS, KINDS
+from hongyan.way import redact
 from hongyan.way.snapshot import Snapshot
 
 LIMIT_MAX: Final = 200  # items of a page
@@ -181,7 +183,7 @@ async def one(
     attempts = [_attempt_ended(each, snapshot, traces) for each in ended]
     attempts += [_attempt_live(each, snapshot, traces) for each in live]
     attempts.sort(key=lambda each: (each.attempt, each.part_index, each.sent_at))
-    plain = _unsealed_message(vault, tenant_id, row["sealed"])
+    plain = _shown_message(vault, tenant_id, row, snapshot)
     tenant = snapshot.tenants.get(tenant_id)
     return Story(
         **msgspec.structs.asdict(_brief(row, snapshot, plain)),
@@ -300,7 +302,7 @@ async def owner(tx: db.Tx, message_id: uuid.UUID) -> TenantId | None:
 _COLUMNS: LiteralString = """
 SELECT m.id, m.status, m.cause, m.code, m.purpose, m.part_count, m.signature_id, m.template_id, m.price_micro,
        m.refund_micro, m.accepted_at, m.due_at, m.done_at, m.sealed, m.country, m.operator, m.province,
-       m.reference, m.app_id, m.channel_id,
+       m.reference, m.app_id, m.channel_id, m.sandbox,
        CASE WHEN m.status = 0 THEN (
            SELECT o.attempt FROM outbox o WHERE o.tenant_id = m.tenant_id AND o.id = m.id) END AS waiting
   FROM message m
@@ -355,9 +357,7 @@ async def search(
         rows = await tx.fetch(BY_REFERENCE_SQL, *values, question.reference)
     else:
         rows = await tx.fetch(BY_TIME_SQL, *values)
-    items = [
-        _brief(row, snapshot, _unsealed_message(vault, tenant_id, row["sealed"])) for row in rows[:limit]
-    ]
+    items = [_brief(row, snapshot, _shown_message(vault, tenant_id, row, snapshot)) for row in rows[:limit]]
     return Page(items, _cursor(items[-1].id) if len(rows) > limit else None)
 
 
@@ -455,9 +455,24 @@ _decode_inbound = msgspec.msgpack.Decoder(
 ).decode  # without its text once that is past its time
 
 
-def _unsealed_message(vault: Vault, tenant_id: TenantId, sealed: bytes | None) -> _Plain:
-    plain = _unsealed(vault, tenant_id, sealed)
-    return _Plain() if plain is None else _decode_message(plain)
+def _shown_message(vault: Vault, tenant_id: TenantId, row: db.Row, snapshot: Snapshot) -> _Plain:
+    """Return what a message says, with stars for a code that may still be good: it is for its person alone.
+
+    A sandbox's texts reach nobody, and whoever tries things out has to read them.
+    """
+    octets = _unsealed(vault, tenant_id, row["sealed"])
+    if octets is None:
+        return _Plain()
+    plain = _decode_message(octets)
+    template = snapshot.templates.get(row["template_id"])
+    if row["sandbox"] or template is None or plain.text is None or plain.params is None:
+        return plain
+    names = frozenset(name for name, (kind, _) in template.text.rules.items() if kind in _CODES)
+    text, params = redact.without_code(plain.text, plain.params, names)
+    return plain if text is None else _Plain(plain.number, text, dict(params or {}))
+
+
+_CODES: Final = tuple(KINDS[name] for name in CODE_KINDS)
 
 
 def _unsealed(vault: Vault, tenant_id: TenantId, sealed: bytes | None) -> bytes | None:

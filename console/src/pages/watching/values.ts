@@ -2,6 +2,7 @@
 import { useI18n } from "vue-i18n";
 import type { Shapes } from "../../api/client";
 import { count, lasting, money, share } from "../../frame/format";
+import { currencyHere } from "../../parts/tenants";
 
 export type Kind = Shapes["AlarmKind"];
 
@@ -17,6 +18,18 @@ export const RATES: string[] = [
 /** What the API has for one of what somebody types: shares are typed in per cent, money in whole units. */
 const SCALES: Record<string, number> = { share: 0.01, micro: 1_000_000 };
 
+/** src/hongyan/schema/0012_alarms.sql: the rules of every install, by their names. */
+const FIRST: Record<string, string> = {
+  "A channel has no session": "channel_down",
+  "A channel delivers badly": "channel_success",
+  "Reports of a channel come late": "report_latency",
+  "Messages wait too long to leave": "backlog",
+  "An app does not take its notices": "webhook_paused",
+  "A filing ends soon": "filing_ends",
+  "Many people opt out": "opt_out_rate",
+  "Many people complain": "complaint_rate",
+};
+
 export function typed(kind: Kind | undefined, threshold: number): number {
   return Number((threshold / (SCALES[kind?.unit ?? ""] ?? 1)).toPrecision(12));
 }
@@ -28,6 +41,7 @@ export function stored(kind: Kind | undefined, entered: number): number {
 export function useValues(): {
   shown: (kind: Kind | undefined, value: number) => string;
   kindName: (kind: Kind | undefined, code: string) => string;
+  ruleName: (name: string) => string;
   seconds: (s: number) => string;
 } {
   const { t, locale } = useI18n();
@@ -41,15 +55,22 @@ export function useValues(): {
 
   function shown(kind: Kind | undefined, value: number): string {
     if (kind?.unit === "share") return share(value);
-    if (kind?.unit === "micro") return money(value);
+    if (kind?.unit === "micro") return money(value, currencyHere());
     if (kind?.unit === "s") return value < 10 ? lasting(value * 1_000) : seconds(value);
     if (kind?.unit === "d") return `${count(Math.floor(value))} ${t("watching.unit.d")}`;
     return count(value);
   }
 
   function kindName(kind: Kind | undefined, code: string): string {
-    return kind ? (locale.value === "zh" ? kind.zh : kind.en) : code;
+    if (!kind) return code;
+    return locale.value === "zh" ? kind.zh : kind.en.charAt(0).toUpperCase() + kind.en.slice(1);
   }
 
-  return { shown, kindName, seconds };
+  /** The rules an install begins with have English names; they are said in the user's language while nobody renames them. */
+  function ruleName(name: string): string {
+    const first = FIRST[name];
+    return first ? t(`watching.rule.first.${first}`) : name;
+  }
+
+  return { shown, kindName, ruleName, seconds };
 }

@@ -7,6 +7,8 @@ type Purpose = Shapes["Purpose"];
 const SAMPLES: Record<string, [zh: string, other: string]> = {
   code: ["483920", "483920"],
   code_alphanumeric: ["7K3M9Q", "7K3M9Q"],
+  code_long: ["48392017", "48392017"],
+  code_long_alphanumeric: ["7K3M9QXT", "7K3M9QXT"],
   minutes: ["5", "5"],
   time: ["12月25日 10:30", "2026-12-25 10:30"],
   date: ["2026-12-25", "25/12/2026"],
