@@ -13,6 +13,7 @@ import pytest
 import make
 from doors.counter import Reply, Served, ask, basic, served
 from hongyan import clock
+from hongyan.otp import meter
 from hongyan.otp.issue import Issuer
 from hongyan.vocab.message import Purpose
 
@@ -347,6 +348,16 @@ async def test_a_second_code_for_a_stranger_asks_for_a_challenge_and_for_an_acqu
     assert (await caller.check(verification, await caller.code(verification)))["valid"]
     await move(caller.world, 61)
     assert (await caller.ask("", LOGIN)).status == 201
+
+
+async def test_while_codes_are_guessed_at_only_those_behind_a_challenge_are_compared(caller: Caller) -> None:
+    verification = await caller.start()
+    code = await caller.code(verification)
+    async with caller.world.database.transaction() as tx:
+        await meter.missed(tx, {caller.world.tenant_id: 0.02}, clock.now_s())
+    assert (await caller.check(verification, code))["reason"] == "guessing"
+    await caller.world.database.execute("UPDATE verification SET level = 1")
+    assert (await caller.check(verification, code))["valid"]
 
 
 async def test_a_message_that_is_refused_ends_its_verification(caller: Caller) -> None:

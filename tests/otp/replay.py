@@ -54,6 +54,7 @@ async def counter(
     async with make.world(dsn) as world:
         async with world.database.transaction() as tx:
             await tx.execute("UPDATE tenant SET countries = '{*}'")
+            await tx.execute("UPDATE balance SET amount_micro = 1000000000000")
             await make.price(tx, country=COUNTRY, part_micro=PRICE_MICRO)
             await make.template(
                 tx,

@@ -62,6 +62,16 @@ def test_a_cold_launch_is_held_up_a_little() -> None:
     assert launch.share_held_up == pytest.approx(0.025, rel=0.2)
 
 
+def test_people_who_come_in_rushes_are_left_alone() -> None:
+    """All codes of ten seconds that nobody verifies end at once: that is no attack either."""
+    chance = random.Random(3)
+    honest = [
+        want._replace(at_s=want.at_s // 10 * 10)
+        for want in poisson(chance, "honest", 5.0, 0, 1_800, BUSY[:300], 0.75)
+    ]
+    assert run(iter(honest))["honest"].share_held_up < 0.03  # the first of them, while the window is new
+
+
 def test_an_attack_beside_a_large_honest_country_is_told_apart() -> None:
     def trace() -> object:
         chance = random.Random(9)

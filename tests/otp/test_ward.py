@@ -163,12 +163,12 @@ def test_a_window_that_is_full_asks_for_work_then_for_a_puzzle_and_tenfold_full_
 def test_a_window_shrinks_by_half_a_message_to_its_floor_and_grows_by_who_verifies() -> None:
     ward, country = prefix(outstanding=40), Ward(1, "SL", "", credit=COUNTRY_START, outstanding=400)
     for _ in range(40):
-        ward.credited(False, 1)
+        ward.credited(False, 1, 0.0)
     for _ in range(400):
-        country.credited(False, 1)
+        country.credited(False, 1, 0.0)
     assert (ward.credit, country.credit) == (1.0, 5.0)
     assert (ward.outstanding, country.outstanding) == (0, 0)
-    ward.credited(True, 1)
+    ward.credited(True, 1, 0.0)
     assert ward.credit == 2.0
 
 
@@ -183,7 +183,7 @@ def test_a_window_that_nobody_needs_does_not_grow() -> None:
     ward = prefix()
     for _ in range(10_000):
         ward.sent(0.0)
-        ward.credited(True, 1)
+        ward.credited(True, 1, 0.0)
     assert ward.credit <= 4 * PREFIX_START
 
 
@@ -260,3 +260,30 @@ def test_a_country_is_challenged_and_never_paused() -> None:
     for _ in range(100):
         country.matured(True, 1, 3.0, P0_MAX, 3.0 + ALARM_S)
     assert country.turn is Turn.CLEAR
+
+
+def test_the_end_of_a_rush_is_no_attack() -> None:
+    """A thousand codes within a second: whoever verifies does so within a minute, the others end together."""
+    ward = prefix()
+    chance = random.Random(8)
+    rush = [chance.random() < 0.7 for _ in range(1_000)]
+    for _ in rush:
+        ward.sent(100.0)
+    for verified in sorted(rush, reverse=True):
+        at_s = 130.0 if verified else 400.0
+        ward.matured(verified, 1, 100.0, ward.baseline(), at_s)
+    assert (ward.turn, ward.spans, ward.outstanding) == (Turn.CLEAR, [], 0)
+    assert ward.codes == pytest.approx(1_000, abs=10)
+
+
+def test_codes_whose_end_is_never_heard_of_hold_nothing_up_for_long() -> None:
+    ward = prefix()
+    for _ in range(20):
+        ward.sent(100.0)
+    ward.sent(100.0, again=True)
+    for _ in range(19):
+        ward.matured(False, 1, 100.0, P0_MAX, 400.0)
+    turns = [ward.turn]
+    ward.sent(800.0)
+    ward.matured(False, 1, 800.0, P0_MAX, 900.0)
+    assert [*turns, ward.turn] == [Turn.CLEAR, Turn.ALARMED]

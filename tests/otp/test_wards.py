@@ -232,24 +232,24 @@ async def test_wrong_guesses_at_two_doors_at_once_are_all_summed_and_make_codes_
 
 async def test_a_paused_prefix_is_listed_and_released(database: str) -> None:
     async with make.world(database) as world:
-        for turn in range(30):
+        for turn in range(60):
             await batch(world, [ask(world, known=True)], now_s=NOW_S + turn)
             await mature(world, ended(world, sent_at_s=NOW_S + turn), now_s=NOW_S + turn)
         row = (await rows(world, turned=True))[PREFIX]
         assert row.turn == "paused"
-        (refused,) = await batch(world, [ask(world)], now_s=NOW_S + 40)
+        (refused,) = await batch(world, [ask(world)], now_s=NOW_S + 70)
         assert refused.level is Level.REFUSE
         assert refused.reasons[0] == "pumping.prefix_paused"
         async with world.database.transaction() as tx:
-            released = await wards.release(tx, world.tenant_id, "SL", PREFIX, 0.4, NOW_S + 50)
+            released = await wards.release(tx, world.tenant_id, "SL", PREFIX, 0.4, NOW_S + 80)
             assert (released.turn, released.baseline, released.said) == ("clear", 0.4, True)
-            await wards.release(tx, world.tenant_id, "SL", "", None, NOW_S + 50)
+            await wards.release(tx, world.tenant_id, "SL", "", None, NOW_S + 80)
             with pytest.raises(Refusal):
                 await wards.release(tx, world.tenant_id, "SL", "+23299", None, NOW_S)
             with pytest.raises(Refusal):
                 await wards.release(tx, world.tenant_id, "SL", PREFIX, 1.5, NOW_S)
         assert await rows(world, turned=True) == {}
-        (judgement,) = await batch(world, [ask(world)], now_s=NOW_S + 60)
+        (judgement,) = await batch(world, [ask(world)], now_s=NOW_S + 90)
         assert judgement.level is Level.NOTHING
 
 

@@ -24,7 +24,7 @@ from hongyan.vocab.errors import Refusal
 from hongyan.vocab.verification import SCENE_BY_NUMBER, STATE_BY_NUMBER, Scene, State
 from hongyan.way.snapshot import Key
 
-Reason = Literal["wrong", "not_found", "expired", "used", "canceled", "tries", "failed"]
+Reason = Literal["wrong", "not_found", "expired", "used", "canceled", "tries", "failed", "guessing"]
 
 
 class CheckedCode(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,7 @@ class _Round:
         self.missed: dict[bytes, int] = defaultdict(int)  # by the row that counts a number's failures
         self.expected: dict[int, float] = defaultdict(float)  # hits by chance, by tenant
         self.proved: list[bytes] = []
+        self.strict: frozenset[int] = frozenset()  # tenants whose codes are being guessed at
 
 
 class Checker:
@@ -108,6 +109,7 @@ class Checker:
                 clock.moment(now_s),
             )
             found = {(row["tenant_id"], uuid.UUID(int=row["id"].int)): row for row in rows}
+            made.strict = await meter.strict(tx, sorted({tenant_id for tenant_id, _ in wanted}), now_s)
             for each in wanted:
                 self._judge(by_row[each], found.get(each), now_s, made)
             await self._write(tx, made, now_s)
@@ -122,6 +124,8 @@ class Checker:
             if row is None or not _is_of(ask, row):
                 self._tell(made, ask, row=None)
                 self._count_miss(made, ask.key.tenant.id, b"", 1e6)
+            elif row["tenant_id"] in made.strict and not row["level"] and not row["sandbox"]:
+                self._tell(made, ask, row, _state(row, now_s), left, "guessing")
             elif state is not State.PENDING or left <= 0:
                 self._tell(made, ask, row, state if state is not State.PENDING else _state(row, now_s))
             else:
@@ -238,7 +242,7 @@ def _state(row: db.Row, now_s: float) -> State:
 TRY_SQL: LiteralString = """
 WITH held AS MATERIALIZED (
     SELECT v.tenant_id, v.id, v.app_id, v.site_key_id, v.sandbox, v.scene, v.state, v.phone_index, v.mac, v.mac_before, v.pepper,
-           v.guess_space, v.tries, v.tries_max, v.device, v.expires_at, n.guesses,
+           v.guess_space, v.tries, v.tries_max, v.level, v.device, v.expires_at, n.guesses,
            v.state = 0 AND v.expires_at > $4 AND v.tries < v.tries_max AS open
       FROM unnest($1::int[], $2::uuid[], $3::int[]) AS n(tenant_id, id, guesses)
       JOIN verification v ON v.tenant_id = n.tenant_id AND v.id = n.id

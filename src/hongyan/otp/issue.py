@@ -397,6 +397,7 @@ class Issuer:
             site_key_id=again.site_key_id,
         )
         made = self.plan(key, wish, now_s)
+        made = msgspec.structs.replace(made, ask=msgspec.structs.replace(made.ask, again=True))
         if made.medium not in media.TEXTS:
             raise Refusal(
                 Code.VERIFY_MEDIUM_DISABLED, medium=made.medium, reason="it is sent again as a text only"

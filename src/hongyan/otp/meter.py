@@ -59,6 +59,12 @@ ON CONFLICT (tenant_id, hour) DO UPDATE SET hits = m.hits + EXCLUDED.hits
 """
 
 
+async def strict(tx: db.Tx, tenant_ids: list[int], now_s: float) -> frozenset[int]:
+    """Return whose codes are guessed at so much that only those asked for behind a challenge are compared any more."""
+    found = await hits(tx, tenant_ids, now_s)
+    return frozenset(each for each, by_chance in found.items() if strictness(by_chance) is Strictness.STRICT)
+
+
 async def missed(tx: db.Tx, hits: Mapping[int, float], now_s: float) -> None:
     """Add wrong guesses by tenant, each as 1 ÷ the codes there might have been."""
     if hits:

@@ -68,6 +68,7 @@ class Ask(msgspec.Struct, frozen=True):
     prefix: str
     known: bool  # the device verified before: it is let by
     digits_max: int = 10  # of a code, by the template
+    again: bool = False  # the same code once more
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -215,7 +216,7 @@ class Wards:
         """Note that a message goes out for an ask."""
         for ward in (self._ward_of(ask), self.ward(ask.tenant_id, ask.country or NOWHERE)):
             ward.credit = ward.credit or (COUNTRY_START if ward.is_country else PREFIX_START)
-            ward.sent(now_s)
+            ward.sent(now_s, again=ask.again)
         hour = meter.hour_of(now_s)
         for country in ("", ask.country or NOWHERE):
             spend = self._spends.setdefault((ask.tenant_id, country), {})
@@ -255,10 +256,10 @@ class Wards:
         for ward, baseline in ((prefix, prefix.baseline(country.baseline())), (country, country.baseline())):
             before = ward.turn
             if ended.failed:
-                ward.returned(ended.sends)
+                ward.returned(ended.sends, ended.sent_at_s)
             elif ward is country and ward.turn and prefix.is_proven:
                 # Nobody was challenged there, so it says nothing of whether that helps.
-                ward.credited(ended.verified, ended.sends)
+                ward.credited(ended.verified, ended.sends, ended.sent_at_s)
             else:
                 ward.matured(ended.verified, ended.sends, ended.sent_at_s, baseline, now_s)
             if ward.turn is not before:
@@ -289,6 +290,7 @@ class Wards:
                 STORE_SQL, day_of(self._now_s), *_columns(changed),
                 [key[0] for key in spent], [key[1] for key in spent], [self._spent[key] for key in spent],
                 meter.hour_of(self._now_s),
+                ["{" + ",".join(map(str, ward.spans)) + "}" for ward in changed],  # arrays of an array have one length
             )  # fmt: skip
         await withheld.store(tx, self._cells, clock.moment(meter.hour_of(self._now_s) * 3_600.0))
         told: defaultdict[tuple[int, str, str, str], int] = defaultdict(int)
@@ -310,7 +312,7 @@ ON CONFLICT (tenant_id, country, prefix) DO UPDATE SET touched_on = ward.touched
 """
 COLUMNS_SQL: LiteralString = """
 SELECT w.tenant_id, w.country, w.prefix, w.credit, w.outstanding, w.evidence, w.codes, w.verified, w.pending_codes,
-       w.pending_verified, w.said, w.turn, w.turned_at_s, w.probe_at_s, w.probes_right, w.probes_wrong, w.budget_micro,
+       w.pending_verified, w.said, w.spans, w.turn, w.turned_at_s, w.probe_at_s, w.probes_right, w.probes_wrong, w.budget_micro,
        w.allowed
 """
 READ_SQL: LiteralString = (
@@ -329,16 +331,22 @@ STORE_SQL: LiteralString = """
 WITH kept AS (
     INSERT INTO ward (tenant_id, country, prefix, credit, outstanding, evidence, codes, verified, pending_codes,
                       pending_verified, said, turn, turned_at_s, probe_at_s, probes_right, probes_wrong, budget_micro,
-                      touched_on)
-    SELECT n.*, $1 FROM unnest($2::int[], $3::text[], $4::text[], $5::float8[], $6::int[], $7::float8[], $8::float8[],
+                      spans, touched_on)
+    SELECT n.tenant_id, n.country, n.prefix, n.credit, n.outstanding, n.evidence, n.codes, n.verified, n.pending_codes,
+           n.pending_verified, n.said, n.turn, n.turned_at_s, n.probe_at_s, n.probes_right, n.probes_wrong, n.budget_micro,
+           n.spans::int[], $1
+      FROM unnest($2::int[], $3::text[], $4::text[], $5::float8[], $6::int[], $7::float8[], $8::float8[],
                                $9::float8[], $10::int[], $11::int[], $12::float8[], $13::smallint[], $14::float8[],
-                               $15::float8[], $16::smallint[], $17::smallint[], $18::bigint[]) n
+                               $15::float8[], $16::smallint[], $17::smallint[], $18::bigint[], $23::text[])
+           n(tenant_id, country, prefix, credit, outstanding, evidence, codes, verified, pending_codes, pending_verified,
+             said, turn, turned_at_s, probe_at_s, probes_right, probes_wrong, budget_micro, spans)
     ON CONFLICT (tenant_id, country, prefix) DO UPDATE
        SET credit = EXCLUDED.credit, outstanding = EXCLUDED.outstanding, evidence = EXCLUDED.evidence,
            codes = EXCLUDED.codes, verified = EXCLUDED.verified, pending_codes = EXCLUDED.pending_codes,
            pending_verified = EXCLUDED.pending_verified, said = EXCLUDED.said, turn = EXCLUDED.turn,
            turned_at_s = EXCLUDED.turned_at_s, probe_at_s = EXCLUDED.probe_at_s, probes_right = EXCLUDED.probes_right,
-           probes_wrong = EXCLUDED.probes_wrong, budget_micro = EXCLUDED.budget_micro, touched_on = EXCLUDED.touched_on
+           probes_wrong = EXCLUDED.probes_wrong, budget_micro = EXCLUDED.budget_micro, spans = EXCLUDED.spans,
+           touched_on = EXCLUDED.touched_on
 )
 INSERT INTO code_spend AS s (tenant_id, country, hour, micro)
 SELECT tenant_id, country, $22, micro FROM unnest($19::int[], $20::text[], $21::bigint[]) n(tenant_id, country, micro)
@@ -359,7 +367,12 @@ _STORED: Final = (
 def read(row: db.Row) -> Ward:
     """Read a ward from COLUMNS_SQL."""
     values = {name: row[name] for name in _STORED}
-    return Ward(**{**values, "turn": Turn(row["turn"])}, allowed=tuple(row["allowed"]), stored=True)
+    return Ward(
+        **{**values, "turn": Turn(row["turn"])},
+        spans=list(row["spans"]),
+        allowed=tuple(row["allowed"]),
+        stored=True,
+    )
 
 
 def _key(ask: Ask) -> Key:

@@ -1,6 +1,6 @@
 """A ward: what is remembered of the codes to one prefix, or to one country, of a tenant; and when that smells of pumping.
 
-Pure: no clock, no database. Entry points: Ward.judge(), sent(), matured(); curve(), for people. Two detectors watch it. The
+Pure: no clock, no database. Entry points: Ward.judge(), sent(), matured(); CURVE, for people. Two detectors watch it. The
 credit window bounds the loss while codes mature: so many may be under way unverified, more as people verify, fewer as they
 do not. The CUSUM (E. S. Page, 1954) tells from codes that have matured that fewer are verified than this ward is used to;
 what it is used to is learnt, and never from codes under suspicion. A window that is full asks for a challenge, and
@@ -25,6 +25,12 @@ ALARM: Final = math.log(1e6)
 MEMORY: Final = 2_000  # codes that a baseline is made of
 PREFIX_SHRINK: Final = 20  # codes that a country's baseline counts for in its prefixes'
 COUNTRY_SHRINK: Final = 50  # codes that P0_MAX counts for in a country's
+
+# Codes that are verified mature within seconds, others after minutes: taken as they mature, the end of any rush would look like
+# an attack. So they are taken by when they were sent, in spans, each once all of its codes have matured.
+SPAN_S: Final = 15.0
+SPAN_AGE_S: Final = 660.0  # the longest life of a code, and a minute: then it is taken as far as it is known
+SPANS_MAX: Final = 64
 
 # ---- the credit window
 
@@ -96,6 +102,7 @@ class Ward(msgspec.Struct):
     pending_codes: int = 0  # since evidence was last nought: learnt when it is again
     pending_verified: int = 0
     said: float | None = None  # a baseline that people have said
+    spans: list[int] = msgspec.field(default_factory=list)  # of four: when, codes still open, verified, not
     turn: Turn = Turn.CLEAR
     turned_at_s: float = 0.0
     probe_at_s: float = 0.0  # when a paused prefix may be probed next
@@ -143,26 +150,69 @@ class Ward(msgspec.Struct):
             return Finding(Level.REFUSE, reason, STOP_S)
         return Finding(Level.WORK if used <= PUZZLE else Level.SLIDER, reason)
 
-    def sent(self, now_s: float) -> None:
-        """Note that a message goes out."""
+    def sent(self, now_s: float, *, again: bool = False) -> None:
+        """Note that a message goes out; `again`: with a code that one went out with before."""
         self.changed = True
         self.outstanding += 1
         if self.turn is Turn.PAUSED:
             self.probe_at_s = now_s + PROBE_GAP_S
+        if not again:
+            place = self._span(now_s)
+            if place is None:
+                self.spans += [int(now_s // SPAN_S), 0, 0, 0]
+                del self.spans[: -4 * SPANS_MAX]
+                place = len(self.spans) - 4
+            self.spans[place + 1] += 1
 
-    def returned(self, sends: int) -> None:
-        """Give a place in the window back: the messages never left, or their code has matured."""
+    def _span(self, sent_at_s: float) -> int | None:
+        """Return where the span of a code begins, if it is still open."""
+        if math.isinf(sent_at_s):
+            return None
+        when = int(sent_at_s // SPAN_S)
+        return next((place for place in range(0, len(self.spans), 4) if self.spans[place] == when), None)
+
+    def returned(self, sends: int, sent_at_s: float) -> None:
+        """Learn nothing from a code: its message never left, or it says nothing here. Its place in the window is free."""
         self.changed = True
         self.outstanding = max(0, self.outstanding - sends)
+        place = self._span(sent_at_s)
+        if place is not None:
+            self.spans[place + 1] -= 1
 
     def matured(self, verified: bool, sends: int, sent_at_s: float, baseline: float, now_s: float) -> None:
         """Learn what became of a code: it was verified, or ended without that. `sends`: messages that had it."""
-        self.credited(verified, sends)
-        if self.turn is not Turn.CLEAR and sent_at_s < self.turned_at_s:
-            return  # it was sent before anybody was challenged, and says nothing of whether that helps
+        self.credited(verified, sends, sent_at_s)
         if self.turn is Turn.PAUSED and not self.is_country:
-            self._probed(verified, now_s)
+            if sent_at_s >= self.turned_at_s:
+                self._probed(verified, now_s)
             return
+        place = self._span(sent_at_s)
+        if place is None:
+            self._observe(sent_at_s, verified, not verified, baseline, now_s)
+        else:
+            self.spans[place + (2 if verified else 3)] += 1
+        self._close(baseline, now_s)
+
+    def _close(self, baseline: float, now_s: float) -> None:
+        """Take the spans whose codes have all matured, and those that are too old to wait for."""
+        still: list[int] = []
+        for place in range(0, len(self.spans), 4):
+            when, left, verified, others = self.spans[place : place + 4]
+            if left > 0 and now_s < when * SPAN_S + SPAN_AGE_S:
+                still += self.spans[place : place + 4]
+            else:
+                self._observe(when * SPAN_S, verified, others, baseline, now_s)
+        self.spans = still
+
+    def _observe(self, sent_at_s: float, verified: int, others: int, baseline: float, now_s: float) -> None:
+        """Take codes that were sent together, those verified evenly among the others."""
+        for number in range(verified + others):
+            good = (number + 1) * verified // (verified + others) > number * verified // (verified + others)
+            # Where it was sent before anybody was challenged, it says nothing of whether that helps.
+            if self.turn is Turn.CLEAR or sent_at_s >= self.turned_at_s:
+                self._weigh(good, baseline, now_s)
+
+    def _weigh(self, verified: bool, baseline: float, now_s: float) -> None:
         self.evidence = max(0.0, self.evidence + step(verified, baseline))
         if self.turn is Turn.CLEAR:
             self._learn(verified)
@@ -171,7 +221,7 @@ class Ward(msgspec.Struct):
         elif self.evidence == 0 and self.turn is not Turn.CLEAR and now_s - self.turned_at_s >= ALARM_S:
             self._turn(Turn.CLEAR, now_s)
 
-    def credited(self, verified: bool, sends: int) -> None:
+    def credited(self, verified: bool, sends: int, sent_at_s: float) -> None:
         """Move the window alone."""
         if not verified:
             floor = COUNTRY_FLOOR if self.is_country else PREFIX_FLOOR
@@ -180,7 +230,7 @@ class Ward(msgspec.Struct):
             self.credit < EASE * (COUNTRY_START if self.is_country else PREFIX_START)
         ):
             self.credit += GAIN
-        self.returned(sends)
+        self.returned(sends, sent_at_s)
 
     def _probed(self, verified: bool, now_s: float) -> None:
         self.probes_right += verified

@@ -14,6 +14,7 @@ CREATE TABLE ward (
     verified         float8 NOT NULL DEFAULT 0,      -- of them
     pending_codes    int NOT NULL DEFAULT 0,         -- under suspicion, and so not learnt from
     pending_verified int NOT NULL DEFAULT 0,
+    spans            int[] NOT NULL DEFAULT '{}',    -- of codes that have not all matured: when, open, verified, not; again
     said             float8,                         -- a baseline that people have said
     turn             smallint NOT NULL DEFAULT 0,    -- 0 clear, 1 alarmed, 2 paused
     turned_at_s      float8 NOT NULL DEFAULT 0,

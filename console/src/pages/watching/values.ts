@@ -18,7 +18,7 @@ export const RATES: string[] = [
 /** What the API has for one of what somebody types: shares are typed in per cent, money in whole units. */
 const SCALES: Record<string, number> = { share: 0.01, micro: 1_000_000 };
 
-/** src/hongyan/schema/0012_alarms.sql: the rules of every install, by their names. */
+/** src/hongyan/schema/0012_alarms.sql and 0018_pumping.sql: the rules of every install, by their names. */
 const FIRST: Record<string, string> = {
   "A channel has no session": "channel_down",
   "A channel delivers badly": "channel_success",
@@ -28,6 +28,9 @@ const FIRST: Record<string, string> = {
   "A filing ends soon": "filing_ends",
   "Many people opt out": "opt_out_rate",
   "Many people complain": "complaint_rate",
+  "Codes are pumped": "pumping",
+  "Codes are guessed": "guessing",
+  "The budget for codes runs out": "code_budget",
 };
 
 export function typed(kind: Kind | undefined, threshold: number): number {
@@ -58,6 +61,7 @@ export function useValues(): {
     if (kind?.unit === "micro") return money(value, currencyHere());
     if (kind?.unit === "s") return value < 10 ? lasting(value * 1_000) : seconds(value);
     if (kind?.unit === "d") return `${count(Math.floor(value))} ${t("watching.unit.d")}`;
+    if (kind?.unit === "hits") return String(Number(value.toPrecision(2)));
     return count(value);
   }
 
