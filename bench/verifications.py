@@ -27,8 +27,8 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench.lists import started
-from bench.load import FIRST_KEY, Answers, Requests, ask_all, percentile
+from bench.lists import by_day, started
+from bench.load import FIRST_KEY, Answers, ask_all, percentile
 from bench.peers_adapter import Adapter
 from hongyan import db, run, settings
 from hongyan.vault import Vault
@@ -71,7 +71,14 @@ class Verifications:
     def check(self, verification: uuid.UUID, code: str) -> bytes:
         return self._post(f"/v1/verifications/{verification}/check", {"code": code})
 
-    def _post(self, path: str, body: dict[str, str]) -> bytes:
+    def promotions(self, numbers: Sequence[str]) -> bytes:
+        messages = [
+            {"to": number, "signature": "Bench", "template": "sale", "params": {"number": number[-8:]}}
+            for number in numbers
+        ]
+        return self._post("/v1/messages/batch", {"messages": messages})
+
+    def _post(self, path: str, body: dict[str, Any]) -> bytes:
         octets = json.dumps(body).encode()
         return (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -148,11 +155,15 @@ async def issue_and_check(
 async def beside_a_campaign(
     arguments: argparse.Namespace, adapter: Adapter, database: db.Database
 ) -> dict[str, Any]:
-    """Queue promotions, then ask for codes one by one while they drain."""
-    send, ask = Requests(adapter.key, signed=False), Verifications(adapter.key)
+    """Queue promotions where it is day, so that they leave, then ask for codes one by one while they drain."""
+    ask = Verifications(adapter.key)
+    country, beginning = by_day()
+    await database.execute("UPDATE tenant SET countries = countries || $1::text", country)
+    await database.notify("control")
+    await asyncio.sleep(1)
     keys = range(FIRST_KEY + 10_000_000, FIRST_KEY + 10_000_000 + arguments.campaign)
     batches = [
-        (chunk[0], send.batch(chunk, "sale"))
+        (chunk[0], ask.promotions([f"{beginning}{key:08d}" for key in chunk]))
         for chunk in (keys[at : at + BATCH] for at in range(0, len(keys), BATCH))
     ]
     await ask_all(batches, 4)

@@ -18,6 +18,7 @@ from hongyan.control.permissions import Permission
 from hongyan.doors import exchange
 from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
+from hongyan.doors.even import CHECK_S, START_S, evenly
 from hongyan.doors.exchange import Asked, Then
 from hongyan.doors.messages import Name, Number, Params, Reference
 from hongyan.otp import issue, proof
@@ -128,12 +129,12 @@ VERIFY: Final = (
 
 def start(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/verifications; `then` is called once, after both commits."""
-    door.gate.admit(asked, partial(_admitted, door, asked, then, _start))
+    door.gate.admit(asked, partial(_admitted, door, asked, evenly(then, START_S), _start))
 
 
 def check(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/verifications/{id}/check; `then` is called once, after the commit."""
-    door.gate.admit(asked, partial(_admitted, door, asked, then, _check))
+    door.gate.admit(asked, partial(_admitted, door, asked, evenly(then, CHECK_S), _check))
 
 
 def _admitted(

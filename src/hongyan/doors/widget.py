@@ -21,6 +21,7 @@ from hongyan.control.site_keys import ORIGIN_CHARACTERS_MAX
 from hongyan.doors import exchange
 from hongyan.doors.auth import demand_active
 from hongyan.doors.door import Door
+from hongyan.doors.even import CHECK_S, START_S, wait_evenly
 from hongyan.doors.exchange import Answer, Asked
 from hongyan.doors.messages import Number
 from hongyan.doors.verify import Challenge
@@ -144,6 +145,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 async def answer(door: Door, asked: Asked, path: Mapping[str, str], head: Mapping[str, str]) -> Said:
     """Answer one question of a page; `head`: the headers of its request."""
+    begun_s = asyncio.get_running_loop().time()
+    said = await _answer(door, asked, path, head)
+    await wait_evenly(begun_s, CHECK_S if path.get("deed") == "check" else START_S)
+    return said
+
+
+async def _answer(door: Door, asked: Asked, path: Mapping[str, str], head: Mapping[str, str]) -> Said:
     origin = head.get("origin", "")
     headers: Mapping[str, str] = {"vary": "Origin"}
     try:
