@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# A worker that looks at pages starts a program and a browser for them: two do, and each has one language.
+# A worker that looks at pages starts a program and a browser for them: two look at ours, each in one language.
 WIDE: Final = "pages in Chinese"
 NARROW: Final = "pages in English, and whatever else a browser is for"
+STRANGERS: Final = "pages of other people, with our widget"
 INSTALLS: Final = "installs of many processes"
-FIRST: Final = (WIDE, NARROW, INSTALLS)
+FIRST: Final = (WIDE, NARROW, INSTALLS, STRANGERS)
 INSTALLING: Final = re.compile(r"/test_(run(_\w+)?|backup)\.py::")
 BROWSING: Final = re.compile(r"/console/test_(?!sources)\w+\.py::")
+STRANGE: Final = re.compile(r"/console/test_(widget|shop)\.py::")
 CHINESE: Final = re.compile(r"-zh-light-|\[zh\]")
 BRIEF: Final = re.compile(r"/(channels|simulator|vocab|wire)/")  # thousands, of milliseconds each
 
@@ -36,6 +38,8 @@ class Spread(LoadScopeScheduling):  # type: ignore[misc]
 
 def group_of(test: str) -> str:
     """Return what a test runs together with; most run with nothing."""
+    if STRANGE.search(test):
+        return STRANGERS
     if BROWSING.search(test):
         return WIDE if CHINESE.search(test) else NARROW
     if INSTALLING.search(test):

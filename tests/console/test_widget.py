@@ -287,8 +287,6 @@ def test_a_puzzle_is_solved_by_keyboard_and_a_wrong_place_brings_another(
         expect(person.at("place")).to_be_focused()
         push(person, left_of(person))
         expect(person.at("code")).to_be_focused()
-        person.page.keyboard.type(code_of(owner, "19900000030"))
-        assert person.proof()
 
 
 @pytest.mark.needs("chromium")
@@ -307,8 +305,6 @@ def test_who_cannot_see_a_picture_lets_the_browser_work_longer_instead(
         person.page.keyboard.press("Space")
         expect(person.page.locator("hongyan-verify progress")).to_be_visible()
         expect(person.at("code")).to_be_focused(timeout=90_000)
-        person.page.keyboard.type(code_of(owner, "19900000031"))
-        assert person.proof()
 
 
 def push(person: Visitor, left: int) -> None:
