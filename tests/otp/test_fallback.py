@@ -150,7 +150,9 @@ class Falling:
     def __post_init__(self) -> None:
         self._began_s = self.asked.clock.now_s
 
-    async def settle(self, message_id: uuid.UUID | None, status: Status = Status.ACCEPTED, **columns: Any) -> None:
+    async def settle(
+        self, message_id: uuid.UUID | None, status: Status = Status.ACCEPTED, **columns: Any
+    ) -> None:
         """Let a message have gone by the first channel, and a report say this of it."""
         values = {"status": status.number, "cause": columns.get("cause", Cause.NONE).number}
         await self.asked.database.execute(
