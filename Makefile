@@ -24,9 +24,9 @@ run: .venv/.run ## Set up, start everything with a demo tenant and a simulated o
 	@$(MAKE) -s console || echo "hongyan: the console could not be built (above); going on without it"
 	exec $(PY) -m hongyan run --demo $(ARGS)
 
-# Two workers a core: most tests wait as long as they compute. Who runs what: tests/spread.py.
+# More workers than cores: most tests wait as long as they compute. Who runs what: tests/spread.py.
 test: .venv/.dev .venv/.console ## Set up and run all tests on two cores
-	@exec $(PY) -m pytest -n 4 $(ARGS)
+	@exec $(PY) -m pytest -n 3 $(ARGS)
 
 check: .venv/.dev $(TYPED) ## Check format, lint and types
 	@$(PY) -m ruff format --check .
