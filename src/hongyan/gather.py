@@ -73,7 +73,9 @@ class Gatherer(Generic[T]):
             async with asyncio.timeout(STATEMENT_WAIT_S):
                 told = await self._keep(batch)
         except Exception as error:  # noqa: BLE001 - the top of a loop: it refuses the batch and goes on
-            log.warning("gatherer.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__)
+            log.warning(
+                "gatherer.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__
+            )
         finally:
             self._tell(told)
 

@@ -82,7 +82,9 @@ class CodeDraft(Draft, frozen=True):
 
     avoid_channel: int = 0  # by which the same code went already, and was not heard of
     free: bool = False  # sent on our own account
-    last_line: str = ""  # what browsers read the code from; never on the mainland, where texts of codes carry no hosts
+    last_line: str = (
+        ""  # what browsers read the code from; never on the mainland, where texts of codes carry no hosts
+    )
 
 
 def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s: float) -> Cleared:
