@@ -174,29 +174,29 @@ MESSAGE_EXAMPLE: Final = {
 
 def one(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/messages; `then` is called once, after the commit. 202 means fsynced."""
-    door.gate.admit(asked, partial(_admitted, door, asked, then, _one))
+    door.gate.admit(asked, partial(admitted, door, asked, then, _one))
 
 
 def batch(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/messages/batch; `then` is called once, after the commit of all that were accepted."""
-    door.gate.admit(asked, partial(_admitted, door, asked, then, _batch))
+    door.gate.admit(asked, partial(admitted, door, asked, then, _batch))
 
 
-def _admitted(
+def admitted(
     door: Door,
     asked: Asked,
     then: Then,
-    offer: Callable[[Door, Asked, Then, Key], None],
+    go_on: Callable[[Door, Asked, Then, Key], None],
     outcome: Key | Refusal,
 ) -> None:
-    """Go on with an admitted request. Whatever goes wrong is answered here: above, nobody can."""
+    """Go on with a request that was let in, of a key that may send. Whatever goes wrong is answered here: above, nobody can."""
     try:
         if isinstance(outcome, Refusal):
             then(door.refuse(asked, outcome))
         elif Permission.MESSAGES_SEND not in outcome.scopes:
             then(door.refuse(asked, Refusal(Code.AUTH_PERMISSION_DENIED, needs=Permission.MESSAGES_SEND)))
         else:
-            offer(door, asked, then, outcome)
+            go_on(door, asked, then, outcome)
     except Refusal as refusal:
         then(door.refuse(asked, refusal))
     except Exception as error:  # noqa: BLE001 - the top of a request

@@ -14,13 +14,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from hongyan.control.permissions import Permission
 from hongyan.doors import exchange
 from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.even import CHECK_S, START_S, evenly
 from hongyan.doors.exchange import Asked, Then
-from hongyan.doors.messages import Name, Number, Params, Reference
+from hongyan.doors.messages import Name, Number, Params, Reference, admitted
 from hongyan.otp import issue, proof
 from hongyan.otp.check import CheckedCode, Guess
 from hongyan.otp.issue import Again, Started
@@ -129,33 +128,12 @@ VERIFY: Final = (
 
 def start(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/verifications; `then` is called once, after both commits."""
-    door.gate.admit(asked, partial(_admitted, door, asked, evenly(then, START_S), _start))
+    door.gate.admit(asked, partial(admitted, door, asked, evenly(then, START_S), _start))
 
 
 def check(door: Door, asked: Asked, then: Then) -> None:
     """Answer POST /v1/verifications/{id}/check; `then` is called once, after the commit."""
-    door.gate.admit(asked, partial(_admitted, door, asked, evenly(then, CHECK_S), _check))
-
-
-def _admitted(
-    door: Door,
-    asked: Asked,
-    then: Then,
-    go_on: Callable[[Door, Asked, Then, Key], None],
-    outcome: Key | Refusal,
-) -> None:
-    """Go on with an admitted request. Whatever goes wrong is answered here: above, nobody can."""
-    try:
-        if isinstance(outcome, Refusal):
-            then(door.refuse(asked, outcome))
-        elif Permission.MESSAGES_SEND not in outcome.scopes:
-            then(door.refuse(asked, Refusal(Code.AUTH_PERMISSION_DENIED, needs=Permission.MESSAGES_SEND)))
-        else:
-            go_on(door, asked, then, outcome)
-    except Refusal as refusal:
-        then(door.refuse(asked, refusal))
-    except Exception as error:  # noqa: BLE001 - the top of a request
-        then(door.broken(asked, error))
+    door.gate.admit(asked, partial(admitted, door, asked, evenly(then, CHECK_S), _check))
 
 
 def _start(door: Door, asked: Asked, then: Then, key: Key) -> None:

@@ -294,7 +294,7 @@ class Issuer:
             heard(outcome)
             return
         ask = outcome
-        if ask.plan.medium not in media.TEXTS:  # fallback.py has found it due
+        if ask.plan.medium not in media.TEXTS:  # fallback.py finds it due and sends it
             heard(self._started(ask))
             return
         draft = ask.plan.kept.draft(ask.code, ask.plan.policy, ask.plan.wish.reference)
