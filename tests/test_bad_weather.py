@@ -143,7 +143,7 @@ async def test_a_sick_channel_does_not_slow_another_and_loses_nothing(database: 
         await way.until(
             f"SELECT 1 WHERE (SELECT count(*) FROM message WHERE operator = 'cmcc' AND status = 1) = {COUNT}"
         )
-        line = way.gateway._lines[bad_channel]
+        line = way.gateway.lines.open[bad_channel]
         assert line.waiting <= WINDOW
         assert line.channel.state().window_used <= WINDOW
         assert await statuses(way) == {Status.DELIVERED: COUNT, Status.ACCEPTED: COUNT}
@@ -189,7 +189,7 @@ async def test_a_wrong_password_is_mended_without_a_restart(database: str) -> No
     async with Simulator(strict) as simulator, plane(database, simulator, password="wrong") as way:
         message_id = await way.send()
         await way.holds(lambda: simulator.statistics().binds_refused > 0)
-        (line,) = way.gateway._lines.values()
+        (line,) = way.gateway.lines.open.values()
         assert line.channel.state().reason == "bind refused: INVPASWD (0x0E)"
         async with way.database.transaction() as tx:
             sealed = await tx.fetchval("SELECT sealed FROM channel")

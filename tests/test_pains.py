@@ -22,7 +22,7 @@ from hongyan.simulator.behaviour import Rule
 from hongyan.simulator.server import Simulator
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Purpose, Status
-from hongyan.way import charge, lookup, optout, prune, submit
+from hongyan.way import charge, lanes, lookup, optout, prune
 from hongyan.way.accept import Accepted, Draft
 from hongyan.way.snapshot import Keeper
 from hongyan.wire import smpp
@@ -318,7 +318,7 @@ async def test_opening_3_how_an_operator_writes_ids_is_learned_and_shown(databas
         await send_all(way, numbers(30))
         await way.all_final()
         row = await way.until("SELECT dialect FROM dialect")
-        (line,) = way.gateway._lines.values()
+        (line,) = way.gateway.lines.open.values()
         assert row["dialect"] == line.channel.state().dialect != "auto"
         assert await way.database.fetch("SELECT 1 FROM early_report") == []
         assert await statuses(way) == {Status.DELIVERED: 30}
@@ -364,12 +364,12 @@ async def test_pain_16_nothing_is_remembered_of_what_is_over(database: str) -> N
     async with operator(words) as simulator, plane(database, simulator) as way:
         await send_all(way, numbers(300))
         await way.all_final()
-        await way.holds(lambda: way.gateway.ticker.idle and not way.gateway._mine)
-        (line,) = way.gateway._lines.values()
+        await way.holds(lambda: way.gateway.ticker.idle and not way.gateway.lanes.mine)
+        (line,) = way.gateway.lines.open.values()
         await way.holds(lambda: line.channel.state().window_used == 0)
         assert (line.waiting, line.reserved, line.open_promotional) == (0, 0, 0)
-        assert all(not lane for lane in way.gateway._lanes)
-        assert (len(way.acceptor._waiting), way.acceptor._busy_keys) == (0, set())
+        assert all(not lane for lane in way.gateway.lanes._tenants)
+        assert (len(way.acceptor._waiting.rows), way.acceptor._waiting.busy_keys) == (0, set())
         assert await way.database.fetch("SELECT 1 FROM outbox UNION ALL SELECT 1 FROM submitted") == []
 
 
@@ -484,7 +484,7 @@ async def test_opening_9_one_tenant_s_heap_does_not_bury_another_s(database: str
         await way.accept(*(way.draft(number) for number in numbers(8, "1390013")), key=small)
         left_before = simulator.statistics().destinations
         await way.holds(lambda: all(simulator.destination(n).submits for n in numbers(8, "1390013")))
-        assert list(simulator.destinations()).index("13900130007") <= left_before + 8 * submit.QUANTUM
+        assert list(simulator.destinations()).index("13900130007") <= left_before + 8 * lanes.QUANTUM
 
 
 def make_no_limits() -> str:

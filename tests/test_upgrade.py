@@ -199,7 +199,7 @@ async def fly(way: Plane, old: Old) -> None:
     """Run the new version until everything has ended: what was queued, what was reported late, what is new."""
     await way.up()
     reports = [Report(i, Status.DELIVERED, Cause.NONE, "DELIVRD", clock.now_s()) for i in old.upstream_ids]
-    way.gateway.reported(way.laid.channels[0], reports)
+    way.gateway.answers.reported(way.laid.channels[0], reports)
     await way.send(NEW)
     await way.all_final()
     await way.holds(lambda: len(way.owed) == len(old.ids) - len(old.done) + 1)

@@ -17,8 +17,9 @@ from hongyan import clock
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
 from hongyan.way import cancel, charge, optout, prune
-from hongyan.way.accept import STORED_SQL, Accepted, Acceptor, Draft, Idempotency, Outcome, ids_after
+from hongyan.way.accept import Accepted, Acceptor, Draft, Idempotency, Outcome, ids_after
 from hongyan.way.measure import Counters
+from hongyan.way.promise import STORED_SQL
 from plane import NO_LIMITS, QUICK, Plane, awake, books_balance, pair, plane, severable
 
 PRICE: Final = 45_000  # a part, as make.price() lays it

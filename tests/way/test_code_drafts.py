@@ -45,7 +45,7 @@ async def test_where_there_is_no_other_channel_it_goes_by_the_same_rather_than_n
         assert (row["status"], row["channel_id"]) == (Status.DELIVERED.number, way.laid.channels[0])
         await way.database.execute("UPDATE channel SET paused = true")
         await way.keeper.load()
-        await way.holds(lambda: not any(line.up for line in way.gateway._lines.values()))
+        await way.holds(lambda: not any(line.up for line in way.gateway.lines.open.values()))
         waiting = await sent(way, way.laid.channels[0], "13800138001")
         await way.database.execute("UPDATE channel SET paused = false")
         await way.keeper.load()

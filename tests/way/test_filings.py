@@ -88,7 +88,7 @@ async def test_a_filing_that_the_door_has_read_and_the_gateway_not_yet_is_waited
         await demand(way, *way.laid.channels)
         late = Keeper(way.database, way.vault)
         await late.load()
-        way.gateway._keeper = late  # as that of another process
+        way.gateway.lanes._keeper = way.gateway.pump._keeper = late  # as those of another process
         await file(way)
         message_id = await way.send(NUMBER)
         await way.holds(lambda: any(way.gateway.waiting()))
@@ -106,7 +106,7 @@ async def test_a_filing_that_lapses_while_a_message_waits_ends_it_and_gives_the_
         await file(way)
         if demanded_before:
             await demand(way, *way.laid.channels)
-        await way.holds(lambda: not any(line.up for line in way.gateway._lines.values()))
+        await way.holds(lambda: not any(line.up for line in way.gateway.lines.open.values()))
         message_id = await way.send(NUMBER)
         await way.holds(lambda: any(way.gateway.waiting()))
         await file(way, "lapsed")
@@ -127,7 +127,7 @@ async def test_messages_that_waited_when_filings_were_first_demanded_still_leave
         await file(way)
         await way.database.execute("UPDATE channel SET paused = true")
         await way.keeper.load()
-        await way.holds(lambda: not any(line.up for line in way.gateway._lines.values()))
+        await way.holds(lambda: not any(line.up for line in way.gateway.lines.open.values()))
         ids = [await way.send(f"1380013800{n}") for n in range(5)]
         await demand(way, *way.laid.channels)
         await way.database.execute("UPDATE channel SET paused = false")

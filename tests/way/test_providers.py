@@ -23,7 +23,7 @@ from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, Purpose, Status
 from hongyan.way import prune
 from hongyan.way.accept import Accepted, Draft
-from hongyan.way.submit import UNSURE_AGAIN_MAX
+from hongyan.way.answers import UNSURE_AGAIN_MAX
 from plane import QUICK, Plane, awake, books_balance, plane
 
 NUMBER: Final = "13800138000"
@@ -146,7 +146,7 @@ async def add(way: Plane, kind: str, url: str, *, priority: int = 0, **more: Any
         await make.route_rule(tx, channel_id=channel_id, priority=priority)
     way.keeper.stale()
     await way.holds(lambda: channel_id in way.keeper.current.channels)
-    await way.gateway._lease()  # not only at its next turn
+    await way.gateway.lines.lease()  # not only at its next turn
     return channel_id
 
 
@@ -154,8 +154,8 @@ async def remove(way: Plane, channel_id: ChannelId) -> None:
     """Take a channel away again, and wait until it is closed: its provider goes next."""
     await way.database.execute("UPDATE channel SET active = false WHERE id = $1", channel_id)
     await way.keeper.load()
-    await way.gateway._lease()
-    await way.holds(lambda: channel_id not in way.gateway._lines)
+    await way.gateway.lines.lease()
+    await way.holds(lambda: channel_id not in way.gateway.lines.open)
 
 
 async def long(way: Plane) -> dict[str, Any]:
@@ -179,7 +179,7 @@ async def provided(
     """Run a plane with one channel to a service of the kind, tried before those to simulators unless said."""
     service = Service(kind)
     async with Provider(service) as provider, plane(database, *simulators, settings=settings) as way:
-        await way.holds(lambda: hasattr(way.gateway, "_loop"))
+        await way.holds(lambda: hasattr(way.gateway.lines, "tasks"))
         channel_id = await add(way, kind, provider.url, priority=priority, **more)
         await way.up(1 + len(simulators))
         yield way, service, channel_id
@@ -206,7 +206,7 @@ def pushed(way: Plane, service: Service, channel_id: ChannelId, number: str = NU
         case _:
             told = {"id": upstream_id, "status": service.word}
     push = channel.read_push({}, msgspec.json.encode(told))
-    way.gateway.reported(channel_id, push.reports)
+    way.gateway.answers.reported(channel_id, push.reports)
 
 
 # ---- one message, there and back
@@ -417,7 +417,7 @@ async def test_a_notice_that_is_never_answered_in_words_we_read_is_not_sent_for_
         await way.until("SELECT 1 FROM submitted WHERE state = 1")
         await way.until("SELECT 1 WHERE NOT EXISTS (SELECT FROM outbox)")
         assert len(service.sent) == 1 + UNSURE_AGAIN_MAX
-        way.gateway.reported(
+        way.gateway.answers.reported(
             channel_id, [Report("x", Status.DELIVERED, Cause.NONE, "", clock.now_s(), number=f"+86{NUMBER}")]
         )
         assert (await way.final(message_id))["status"] == Status.DELIVERED.number

@@ -16,7 +16,9 @@ from hongyan.simulator.server import Simulator
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, MessageId, Purpose, Status
 from hongyan.way import charge, prune
-from hongyan.way.report import Acked, Dropped, Gone, reunite
+from hongyan.way.drop import Dropped
+from hongyan.way.early import reunite
+from hongyan.way.tick import Acked, Gone
 from plane import QUICK, Plane, awake, books_balance, pair, plane
 
 PRICE: Final = 45_000  # a part, as make.price() lays it
@@ -67,7 +69,7 @@ def said(
 
 async def hear(one: Plane, *reports: Report, channel: int = 0) -> None:
     """Let a channel tell reports, and wait until they are stored or parked."""
-    one.gateway.reported(one.laid.channels[channel], reports)
+    one.gateway.answers.reported(one.laid.channels[channel], reports)
     await one.holds(lambda: one.gateway.ticker.idle)
 
 
@@ -189,7 +191,7 @@ async def test_ids_are_matched_however_they_are_written(
         if dialect:
             row = await one.until("SELECT dialect FROM dialect")
             assert row["dialect"] == dialect
-            (line,) = one.gateway._lines.values()
+            (line,) = one.gateway.lines.open.values()
             assert line.channel.state().dialect == dialect
         await books_balance(one.database)
 
@@ -200,10 +202,10 @@ async def test_a_learned_dialect_is_known_to_the_next_gateway(database: str) -> 
             "INSERT INTO dialect (channel_id, dialect) VALUES ($1, 'hex_ack_dec_report')",
             one.laid.channels[0],
         )
-        await one.gateway._load_dialects()
+        await one.gateway.lines.dialects.load()
         await one.up()
         await one.final(await one.send())
-        (line,) = one.gateway._lines.values()
+        (line,) = one.gateway.lines.open.values()
         assert line.channel.state().dialect == "hex_ack_dec_report"
         await books_balance(one.database)
 
@@ -594,7 +596,7 @@ async def test_a_tick_that_the_database_breaks_off_for_another_is_done_again(dat
         try:
             async with one.database.transaction() as tx:
                 await tx.execute(lock, sent[1])
-                one.gateway.reported(one.laid.channels[0], [said(upstream_id) for upstream_id in ids])
+                one.gateway.answers.reported(one.laid.channels[0], [said(upstream_id) for upstream_id in ids])
                 await one.until("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
                 await tx.execute(lock, sent[0])
                 await tx.execute(lock, sent[2])

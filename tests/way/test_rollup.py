@@ -10,9 +10,9 @@ import make
 from hongyan import db
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status, TenantId
-from hongyan.way import measure, report, rollup
+from hongyan.way import measure, rollup
+from hongyan.way.drop import Dropped, settle
 from hongyan.way.measure import By, Group, Question, Row
-from hongyan.way.report import Dropped
 from hongyan.way.snapshot import Snapshot
 from make import World
 
@@ -141,7 +141,7 @@ async def test_a_late_report_marks_its_hour(database: str) -> None:
         message_id = await make.message(tx, world, accepted_at=old)
         await make.outbox(tx, world, message_id)
         drop = Dropped(world.tenant_id, message_id.bytes, 1, Status.EXPIRED, Cause.NOT_SENT, "")
-        await report.drop(tx, [drop], 3, [])
+        await settle(tx, [drop], 3, [])
         (mark,) = await tx.fetch("SELECT hour, shard FROM tally_touched")
         assert (mark["hour"], mark["shard"]) == (old.replace(minute=0), 3)
 

@@ -118,7 +118,7 @@ async def configure(one: Plane, place: int, **changes: Any) -> None:
 
 async def shutting(one: Plane) -> None:
     """Wait until a channel is being closed, and all leases were renewed after that began."""
-    await one.holds(lambda: one.gateway._shutting)
+    await one.holds(lambda: one.gateway.lines.shutting)
     (row,) = await one.database.fetch("SELECT max(until) AS until FROM session_lease")
     await one.until("SELECT 1 WHERE (SELECT min(until) FROM session_lease) > $1", row["until"])
 
@@ -556,7 +556,7 @@ async def test_a_gateway_that_closes_waits_for_a_channel_that_is_closing(databas
         await one.send()
         await one.holds(lambda: simulator.statistics().submits == 1)
         await configure(one, 0, split="udh16")
-        await one.holds(lambda: one.gateway._shutting)
+        await one.holds(lambda: one.gateway.lines.shutting)
         closing = tasks.create_task(one.gateway.close())
         done, _ = await asyncio.wait([closing], timeout=0.2)
         assert not done
@@ -737,6 +737,21 @@ async def test_who_opted_out_still_gets_codes(database: str) -> None:
         await books_balance(one.database)
 
 
+async def test_a_promotion_that_was_put_back_ends_as_refused_when_its_reader_says_stop(database: str) -> None:
+    """It was committed as leaving, and then the operator said that it had not taken it: it is not unsure."""
+    async with operator("refuse_status=8") as simulator, plane(database, simulator) as one:
+        before = await balance_micro(one)
+        await one.up()
+        message_id = await one.send(awake(), Purpose.PROMOTIONAL)
+        await one.holds(lambda: simulator.statistics().submits > 0)
+        await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+        await stop(one, awake() if awake().startswith("+") else "+86" + awake())
+        row = await one.final(message_id)
+        assert (row["status"], row["cause"]) == (Status.REFUSED.number, Cause.OPTED_OUT.number)
+        assert await balance_micro(one) == before
+        await books_balance(one.database)
+
+
 async def test_a_block_stops_what_is_scheduled(database: str) -> None:
     async with operator() as simulator, plane(database, simulator) as one:
         await one.up()
@@ -871,6 +886,27 @@ async def test_a_promotion_that_was_put_back_is_handed_back_by_a_graceful_stop(d
         message_id = await one.send(awake(), Purpose.PROMOTIONAL)
         await one.holds(lambda: simulator.statistics().submits > 0)
         await one.holds(lambda: sum(one.gateway.waiting()) == 1)
+        await one.gateway.close()
+        (row,) = await one.database.fetch("SELECT owner, leaving_at FROM outbox WHERE id = $1", message_id)
+        assert (row["owner"], row["leaving_at"]) == (0, None)
+
+
+async def test_what_was_put_off_at_the_last_moment_is_handed_back_by_a_graceful_stop(database: str) -> None:
+    """It must not be sent twice, was committed as leaving, and is refused while others are taken."""
+    poison = number(999)
+    async with (
+        operator("report_delay_s=0.01", f"{poison}: refuse_status=8") as simulator,
+        plane(database, simulator) as one,
+    ):
+        await one.up()
+        words = await lay(one, "once", "您的快递已到", resend=False)
+        async with one.gateway.claimer._claiming:  # nobody comes to write down that it is put off
+            message_id = await one.send(poison, **words)
+            place = 0
+            while not one.gateway.lanes.later:
+                await one.final(await one.send(number(place)))
+                place += 1
+            one.gateway.claimer.closing = True
         await one.gateway.close()
         (row,) = await one.database.fetch("SELECT owner, leaving_at FROM outbox WHERE id = $1", message_id)
         assert (row["owner"], row["leaving_at"]) == (0, None)

@@ -1,7 +1,7 @@
 """What would become of a message: the rules that would speak, the channel it would take, and why; nothing is stored.
 
 Writes nothing. Entry point: dry_run(). The way's own functions are asked over the snapshot (guard.check(), route.choose(),
-submit.fitting()), with what gateways have told of their channels within the last second, so the answer is what a gateway
+parcels.fitting()), with what gateways have told of their channels within the last second, so the answer is what a gateway
 would do at that moment. Surprises: where channels share the load, the likeliest is shown as chosen, with its share;
 where several gateways run, a channel counts as up where any of them has it. Nobody is asked about a number that is not
 known already (portability): that would cost money.
@@ -27,8 +27,9 @@ from hongyan.vault import Secret, Vault
 from hongyan.vocab import phone, wording
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import AppId, ChannelId, Purpose, TenantId
-from hongyan.way import conversion, guard, optout, route, state, submit
-from hongyan.way.accept import EPOCH_S, Draft
+from hongyan.way import conversion, guard, optout, parcels, route, state
+from hongyan.way.accept import Draft
+from hongyan.way.acceptance import EPOCH_S
 from hongyan.way.conversion import Conversions
 from hongyan.way.handover import Handed
 from hongyan.way.portability import Portability
@@ -464,7 +465,7 @@ def _unfit(snapshot: Snapshot, case: _Case, channel_id: ChannelId) -> str:
         template_id=cleared.wording.template_id, signature_id=cleared.wording.signature.id,
         params=case.draft.params if cleared.wording.template_id else None,
     )  # fmt: skip
-    fit = submit.fitting(handed, row, channel, snapshot)
+    fit = parcels.fitting(handed, row, channel, snapshot)
     return fit if isinstance(fit, str) else ""
 
 

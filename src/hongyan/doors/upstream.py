@@ -89,6 +89,7 @@ class Upstream:
             speaks_for_all=lambda _channel_id: True,  # a provider takes a message, not parts
             left=_nothing,
             pressed=lambda: False,
+            ticked=_nothing,
         )
         self._ticker = Ticker(database, keeper, vault, numbered, counters, outlet)
         self._desk = Desk(database, keeper, vault, settings, counters, self._stored, owe)

@@ -1,6 +1,6 @@
 """Take a message back before it leaves.
 
-Writes: nothing itself; what is taken back ends through report.drop(). Entry point: take_back(). A message that nobody
+Writes: nothing itself; what is taken back ends through drop.settle(). Entry point: take_back(). A message that nobody
 has in hand, or that is held, is dropped here, under the lock of its queue row; a gateway that has it is asked by
 NOTIFY, and only what it has dropped and stored counts.
 """
@@ -13,8 +13,8 @@ from hongyan import db
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Status, TenantId
-from hongyan.way import report
-from hongyan.way.report import Dropped
+from hongyan.way import drop
+from hongyan.way.drop import Dropped
 
 TOPIC = "cancel"  # what gateways listen to: an id in hex
 LOOK_GAP_S = 0.05  # between looks whether the gateway has dropped it
@@ -52,7 +52,7 @@ async def _cancelled(database: db.Database, tenant_id: TenantId, message_id: UUI
         dropped = Dropped(
             tenant_id, message_id.bytes, row["part_count"], Status.CANCELLED, Cause.CANCELLED, ""
         )
-        await report.drop(tx, [dropped], 0, [])
+        await drop.settle(tx, [dropped], 0, [])
         return True
 
 

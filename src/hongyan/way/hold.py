@@ -1,6 +1,6 @@
 """Let a person decide about messages that are held: texts of logins with `hold` that match no template.
 
-Writes: message, outbox; what is refused ends through report.drop(). Entry points: waiting(), release() and refuse().
+Writes: message, outbox; what is refused ends through drop.settle(). Entry points: waiting(), release() and refuse().
 A held message is accepted and charged like any other (status 7) and stands in the outbox with the owner -1, due never;
 a release gives it to whichever gateway claims it, which asks again what is asked of all that waited: opt-outs, hours,
 validity. Two people may decide at once: the first word counts. What nobody decides about in time, prune expires.
@@ -18,8 +18,8 @@ from hongyan.observe import masked_number
 from hongyan.vault import Vault, VaultError
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import PURPOSES, MessageId, Purpose, Status, TenantId
-from hongyan.way import report
-from hongyan.way.report import Dropped
+from hongyan.way import drop
+from hongyan.way.drop import Dropped
 
 SHARD: Final = 0  # of balances and tallies
 FIRST: Final = MessageId(uuid.UUID(int=0))
@@ -136,5 +136,5 @@ async def refuse(tx: db.Tx, ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
         for row in rows
     ]
     if drops:
-        await report.drop(tx, drops, SHARD, [])
+        await drop.settle(tx, drops, SHARD, [])
     return frozenset(row["id"] for row in rows)

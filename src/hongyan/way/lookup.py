@@ -200,7 +200,7 @@ async def one(
 
 
 class _Ended(msgspec.Struct, frozen=True, array_like=True):
-    """One array of message.attempts, as way/report.py writes it."""
+    """One array of message.attempts, as way/tick.py writes it."""
 
     attempt: int
     part_index: int

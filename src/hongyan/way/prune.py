@@ -25,9 +25,9 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import Status, first_id_at
-from hongyan.way import owing, posted, report, retention, rollup
+from hongyan.way import drop, owing, posted, retention, rollup
+from hongyan.way.drop import Dropped
 from hongyan.way.inbound import REPEAT_S
-from hongyan.way.report import Dropped
 from hongyan.way.retention import Kept
 
 log = structlog.get_logger()
@@ -282,7 +282,7 @@ async def expire_waiting(tx: db.Tx, _settings: Settings, now: datetime) -> int:
     """End messages whose validity passed while they waited and no gateway was there to say so; refunded."""
     rows = await tx.fetch(EXPIRED_SQL, now - timedelta(seconds=EXPIRED_GRACE_S), BATCH_MAX)
     if rows:
-        await report.drop(tx, [_expired(row) for row in rows], SHARD, [])
+        await drop.settle(tx, [_expired(row) for row in rows], SHARD, [])
     return len(rows)
 
 
@@ -308,7 +308,7 @@ async def expire_held(tx: db.Tx, _settings: Settings, now: datetime) -> int:
     """End messages whose validity passed before a person decided about them; refunded."""
     rows = await tx.fetch(HELD_TOO_LONG_SQL, now, BATCH_MAX)
     if rows:
-        await report.drop(tx, [_expired(row) for row in rows], SHARD, [])
+        await drop.settle(tx, [_expired(row) for row in rows], SHARD, [])
     return len(rows)
 
 

@@ -2,7 +2,7 @@
 
 Writes: message (what it has sealed). Entry point: redact(). A text that is still to leave keeps its code, whoever has it in
 hand: it waits in the outbox, or a report may yet put it back there for another channel. So a message is ready once no row
-of the outbox names it and it is final or its validity over, after which nothing puts it back (report.py: `again`).
+of the outbox names it and it is final or its validity over, after which nothing puts it back (tick.py: `again`).
 """
 
 import re

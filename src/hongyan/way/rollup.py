@@ -2,7 +2,7 @@
 
 Writes: rollup, rollup_place, rolled, rolled_day, tally_touched (takes marks away). Entry points: roll(), a duty of the
 clerk; plan(), for who counts. An hour is summed once it is OVER_H old, and the hours of a day of China's once the last of
-them is. What is counted in an hour afterwards, a report that comes late, marks the hour (way/report.py, way/prune.py), and it
+them is. What is counted in an hour afterwards, a report that comes late, marks the hour (way/tick.py, way/prune.py), and it
 is summed again; until then it is read from the tally itself. So what is asked for is always right, whether anybody rolls up
 or not.
 Surprise: marks begin with the hour after, and summing an hour later than that, so that whoever counts without a mark has

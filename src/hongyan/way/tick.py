@@ -1,0 +1,291 @@
+"""The statement of a tick: acks stored, reports settled and folded into their messages, notices owed and forgotten.
+
+Writes: submitted, outbox, message, notice, balance, ledger, tally, tally_touched. Entry point: store(). What to give it
+and when, the ticker in report.py decides.
+Surprises: the parts of one statement see the same snapshot, so a report must not come with its own ack, nor two acks or
+two reports under one id. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, LiteralString, NamedTuple
+
+import msgspec
+
+from hongyan import db
+from hongyan.channels.channel import Report
+from hongyan.vocab.cause import CAUSES, Cause
+from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId
+from hongyan.way.measure import LATENCY_BUCKETS_MS
+from hongyan.way.notify import Owed
+from hongyan.way.snapshot import Snapshot
+
+NOTICE: Final = 0  # `what` a row says: a message's status has changed, and a notice is owed
+STRAY: Final = 1  # a report matches nothing
+EARLY: Final = 2  # a report was parked for an ack that is stored now
+AGAIN: Final = 3  # a message was put back for another channel
+
+
+class Acked(msgspec.Struct, frozen=True, gc=False):
+    """A part an upstream has taken."""
+
+    channel_id: ChannelId
+    upstream_id: str
+    upstream_raw: str | None
+    tenant_id: int
+    message_id: bytes
+    part_index: int
+    attempt: int
+    sent_ms: int
+    cost_micro: int
+    decision: int
+    slot: Any
+
+
+class Gone(NamedTuple):
+    """A message whose every part has been answered."""
+
+    tenant_id: int
+    message_id: bytes
+
+
+class Heard(NamedTuple):
+    """A report with the channel it came from and which form of its id is being tried."""
+
+    channel_id: ChannelId
+    report: Report
+    form: int = 0
+    parked_as: str = ""  # it stands in early_report under this id, until it has settled something
+
+    @property
+    def upstream_id(self) -> str:
+        return self.report.candidates[self.form - 1] if self.form else self.report.upstream_id
+
+
+# Attempts are appended as [attempt, part, channel, upstream id, sent, acked, reported (ms), status, cause, code, decision].
+# `submitted` is not written on the message: it follows from the queue tables, which saves a write of the widest row.
+# Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
+# A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
+# Parts of one message may be settled by two gateways at once: what is folded is read under a lock, or the second to
+# come would count from what the first has changed. A message of one part has one report only, and needs none.
+TICK_SQL: LiteralString = """
+WITH ack AS (
+    INSERT INTO submitted (channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_at, acked_at,
+                           cost_micro, decision, upstream_raw)
+    SELECT a.channel_id, a.upstream_id, a.tenant_id, a.message_id, a.part_index, a.attempt,
+           to_timestamp(a.sent_ms / 1000.0), now(), a.cost_micro, a.decision, a.upstream_raw
+      FROM unnest($1::ack_row[]) AS a
+    ON CONFLICT (channel_id, upstream_id) DO UPDATE
+       SET tenant_id = EXCLUDED.tenant_id, message_id = EXCLUDED.message_id, part_index = EXCLUDED.part_index,
+           attempt = EXCLUDED.attempt, state = 0, sent_at = EXCLUDED.sent_at, acked_at = EXCLUDED.acked_at,
+           cost_micro = EXCLUDED.cost_micro, decision = EXCLUDED.decision, upstream_raw = EXCLUDED.upstream_raw
+), early AS (
+    SELECT e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
+      FROM early_report e JOIN unnest($1::ack_row[]) AS a
+        ON e.channel_id = a.channel_id AND e.upstream_id = a.upstream_id
+), gone AS (
+    DELETE FROM outbox o USING unnest($2::int[], $3::uuid[]) AS g(tenant_id, id)
+     WHERE o.tenant_id = g.tenant_id AND o.id = g.id
+), report AS MATERIALIZED (
+    SELECT * FROM unnest($4::report_row[])
+), hit AS (
+    DELETE FROM submitted s USING report r WHERE s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
+    RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
+              s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
+), spoken_for AS (
+    DELETE FROM submitted s USING hit h
+     WHERE h.for_all AND s.message_id = h.message_id AND s.channel_id = h.channel_id AND s.attempt = h.attempt
+       AND NOT (s.channel_id, s.upstream_id) IN (SELECT channel_id, upstream_id FROM report)
+    RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
+              s.cost_micro, s.decision, s.upstream_raw, h.status, h.cause, h.code, h.at_ms, h.elsewhere, h.for_all
+), plain AS (
+    UPDATE message m
+       SET pending = 0, worst = 1, status = 1, cause = h.cause, code = h.code, cost_micro = m.cost_micro + h.cost_micro,
+           channel_id = h.channel_id, done_at = now(),
+           attempts = jsonb_build_array(jsonb_build_array(
+               h.attempt, h.part_index, h.channel_id, coalesce(h.upstream_raw, h.upstream_id),
+               (extract(epoch FROM h.sent_at) * 1000)::bigint, (extract(epoch FROM h.acked_at) * 1000)::bigint, h.at_ms,
+               h.status, h.cause, h.code, h.decision))
+      FROM hit h
+     WHERE h.status = 1 AND h.state < 2 AND h.attempt = 1 AND m.tenant_id = h.tenant_id AND m.id = h.message_id
+       AND m.part_count = 1 AND m.status = 0 AND m.attempt = 1
+    RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
+              m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
+              m.sealed, false AS again, 0::smallint AS late, 0::bigint AS refunded, h.at_ms, true AS news,
+              greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
+), part AS (
+    SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
+           (count(*) FILTER (WHERE state = 2))::smallint AS late,
+           max(status) AS worst, (array_agg(cause ORDER BY status DESC))[1] AS cause,
+           (array_agg(code ORDER BY status DESC))[1] AS code, max(channel_id) AS channel_id,
+           sum(cost_micro)::bigint AS cost_micro, bool_and(elsewhere) AS elsewhere, max(at_ms) AS at_ms,
+           jsonb_agg(jsonb_build_array(
+               attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
+               (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
+               status, cause, code, decision)) AS attempts
+      FROM (SELECT * FROM hit WHERE NOT message_id IN (SELECT id FROM plain) UNION ALL SELECT * FROM spoken_for) h
+     GROUP BY tenant_id, message_id
+), held AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, m.status, m.pending, m.lost, m.worst, m.attempt, m.refund_micro
+      FROM part p JOIN message m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
+     WHERE m.part_count > 1 OR p.late > 0
+     ORDER BY m.tenant_id, m.id FOR UPDATE OF m
+), folded AS (
+    UPDATE message m
+       SET pending = CASE WHEN n.again THEN m.pending ELSE n.pending END,
+           lost = m.lost - n.late,
+           worst = CASE WHEN n.again THEN m.worst ELSE greatest(m.worst, n.worst) END,
+           attempt = m.attempt + n.again::int,
+           cause = CASE WHEN n.status = 2 AND n.worst < 2 THEN $10::smallint
+                        WHEN n.worst >= m.worst OR n.again THEN n.cause ELSE m.cause END,
+           code = CASE WHEN n.worst >= m.worst OR n.again THEN n.code ELSE m.code END,
+           status = n.status,
+           refund_micro = m.refund_micro + n.refund_micro,
+           cost_micro = m.cost_micro + n.cost_micro,
+           channel_id = n.channel_id,
+           attempts = coalesce(m.attempts, '[]') || n.attempts,
+           done_at = now()
+      FROM (
+        SELECT p.*, o.again, o.pending, f.status,
+               CASE WHEN f.status > 1 AND old.tenant_id = ANY($8::int[]) THEN old.price_micro - old.refund_micro
+                    ELSE 0 END AS refund_micro
+          FROM part p
+          JOIN message b ON b.tenant_id = p.tenant_id AND b.id = p.message_id
+          LEFT JOIN held h ON h.tenant_id = p.tenant_id AND h.id = p.message_id
+         CROSS JOIN LATERAL (SELECT b.tenant_id, b.part_count, b.purpose, b.expires_at, b.price_micro,
+                                    coalesce(h.status, b.status) AS status, coalesce(h.pending, b.pending) AS pending,
+                                    coalesce(h.lost, b.lost) AS lost, coalesce(h.worst, b.worst) AS worst,
+                                    coalesce(h.attempt, b.attempt) AS attempt,
+                                    coalesce(h.refund_micro, b.refund_micro) AS refund_micro) old
+         CROSS JOIN LATERAL (SELECT p.elsewhere AND old.attempt = 1 AND old.part_count = 1 AND old.purpose <> 2
+                                AND old.status = 0 AND p.late = 0
+                                AND old.expires_at > now() + interval '5 seconds' AS again,
+                             CASE WHEN p.for_all THEN 0 ELSE old.pending - p.parts + p.late END AS pending) o
+         CROSS JOIN LATERAL (SELECT (CASE
+               WHEN o.again OR o.pending > 0 THEN 0
+               WHEN greatest(old.worst, p.worst) >= 3 THEN greatest(old.worst, p.worst)
+               WHEN old.lost - p.late > 0 OR greatest(old.worst, p.worst) = 2 THEN 2
+               ELSE 1 END)::smallint AS status) f
+      ) n
+     WHERE m.tenant_id = n.tenant_id AND m.id = n.message_id AND m.status IN (0, 2)
+    RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
+              m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
+              m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
+              m.status > 0 AND (n.late = 0 OR m.status <> 2) AS news, -- unknown that stays so is none
+              greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
+), moved AS (
+    SELECT * FROM plain UNION ALL SELECT * FROM folded
+), owed AS (
+    INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
+    SELECT tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code, to_timestamp(at_ms / 1000.0),
+           CASE WHEN app_id = ANY($7::int[]) THEN now() + interval '30 seconds' END
+      FROM moved WHERE news
+    RETURNING id, tenant_id, app_id, kind, message_id, status, cause, code, at
+), elsewhere AS (
+    INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
+    SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM moved WHERE again
+), paid AS (
+    DELETE FROM notice WHERE id = ANY($5::bigint[])
+), refunded AS (
+    SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages FROM moved WHERE refunded > 0 GROUP BY tenant_id
+), returned AS (
+    INSERT INTO balance AS b (tenant_id, shard, amount_micro) SELECT tenant_id, $6, micro FROM refunded ORDER BY tenant_id
+    ON CONFLICT (tenant_id, shard) DO UPDATE SET amount_micro = b.amount_micro + EXCLUDED.amount_micro
+), booked AS (
+    INSERT INTO ledger (tenant_id, kind, amount_micro, message_count) SELECT tenant_id, 'refund', micro, messages FROM refunded
+), tallied AS (
+    INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
+                       latency, shard, messages, parts, price_micro, cost_micro)
+    SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
+           province, width_bucket(latency_ms, $9::bigint[]), $6, count(*), sum(part_count),
+           sum(price_micro - refund_micro), sum(cost_micro)
+      FROM moved WHERE news GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    UNION ALL
+    SELECT date_trunc('hour', accepted_at), tenant_id, 2, $10::smallint, purpose, template_id, channel_id, country, operator,
+           province, 0, $6, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
+      FROM moved WHERE news AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
+    DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
+                  price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+), touched AS (
+    INSERT INTO tally_touched (hour, shard)
+    SELECT DISTINCT date_trunc('hour', accepted_at), $6::int FROM moved
+     WHERE news AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+    ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
+)
+SELECT 0 AS what, o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.code, o.at, m.reference,
+       m.part_count, m.price_micro - m.refund_micro AS price_micro, m.sealed, m.channel_id, m.country, m.operator,
+       m.latency_ms, NULL AS code_id
+  FROM moved m JOIN owed o ON o.message_id = m.id
+UNION ALL
+SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.upstream_id, NULL, NULL, NULL, NULL, NULL, r.channel_id,
+       NULL, NULL, NULL, NULL
+  FROM report r WHERE NOT (r.channel_id, r.upstream_id) IN (SELECT channel_id, upstream_id FROM hit)
+UNION ALL
+SELECT 2, NULL, NULL, NULL, NULL, NULL, status, cause, code, at, NULL, NULL, NULL, NULL,
+       channel_id, NULL, NULL, NULL, upstream_id FROM early
+UNION ALL
+SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+ WHERE EXISTS (SELECT FROM moved WHERE again)
+"""
+
+
+async def store(
+    tx: db.Tx,
+    acks: Sequence[Acked],
+    gone: Sequence[Gone],
+    reports: Sequence[Heard],
+    paid: Sequence[int],
+    *,
+    shard: int,
+    snapshot: Snapshot,
+    other_channel: Callable[[ChannelId], bool],
+    speaks_for_all: Callable[[ChannelId], bool],
+) -> Sequence[db.Row]:
+    """Store what came of parts and messages, and forget notices that are paid; returns what followed, see NOTICE.
+
+    `shard`: of balances and tallies. `other_channel`: might another channel do better than this one?
+    `speaks_for_all`: does one report stand for a whole long message there?
+    """
+    rows: Sequence[db.Row] = await tx.fetch(
+        TICK_SQL,
+        [
+            (a.channel_id, a.upstream_id, a.tenant_id, db.Uuid(a.message_id), a.part_index, a.attempt,
+             a.sent_ms, a.cost_micro, a.decision, a.upstream_raw)
+            for a in acks
+        ],
+        [g.tenant_id for g in gone],
+        [db.Uuid(g.message_id) for g in gone],
+        [
+            (h.channel_id, h.upstream_id, h.report.status.number, h.report.cause.number, h.report.code,
+             int(h.report.at_s * 1000), h.report.cause.other_channel and other_channel(h.channel_id),
+             speaks_for_all(h.channel_id))
+            for h in reports
+        ],
+        paid,
+        shard,
+        snapshot.hooked_apps,
+        snapshot.pay_on_delivery,
+        list(LATENCY_BUCKETS_MS),
+        Cause.NO_REPORT.number,
+        timeout=db.STATEMENT_WAIT_S,
+    )  # fmt: skip
+    return rows
+
+
+def owed_of(row: db.Row) -> Owed:
+    """Read the notice that a row owes, of this statement or of drop.py's."""
+    return Owed(
+        id=row["id"], tenant_id=row["tenant_id"], app_id=row["app_id"], kind=row["kind"], message_id=row["message_id"],
+        status=row["status"], cause=row["cause"], code=row["code"], at=row["at"], attempt=0, reference=row["reference"],
+        part_count=row["part_count"], price_micro=row["price_micro"], sealed=row["sealed"],
+    )  # fmt: skip
+
+
+def early_of(row: db.Row) -> Report:
+    """Read the report that was parked."""
+    at: datetime = row["at"]
+    return Report(
+        upstream_id=row["code_id"], status=STATUS_BY_NUMBER[row["status"]], cause=CAUSES[row["cause"]], code=row["code"],
+        at_s=at.astimezone(UTC).timestamp(),
+    )  # fmt: skip
