@@ -129,11 +129,20 @@ async def connect(dsn: str, settings: Settings) -> Database:
         timeout=CONNECT_WAIT_S,
         command_timeout=STATEMENT_WAIT_S,
         server_settings=SESSION,
+        reset=_keep,
     )
     database = Database(pool, dsn)
     if not settings.allow_unsafe_database:
         await _demand_durability(database)
     return database
+
+
+async def _keep(_connection: object) -> None:
+    """Give a connection to the next one as it is: a reset is a question more for each transaction.
+
+    Sessions are alike from first to last: what is set or locked is so until the commit, and whoever needs it for
+    longer opens a connection of his own.
+    """
 
 
 DURABILITY_SQL: LiteralString = """

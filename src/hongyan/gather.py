@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
+from hongyan import db
 from hongyan.vocab.errors import Code, Refusal
 
 log = structlog.get_logger()
@@ -37,7 +38,8 @@ T = TypeVar("T", bound=Waits)
 class Gatherer(Generic[T]):
     """Keeps what waits, in order; run() hands it to `keep` in batches and tells each once what came of it.
 
-    `keep` returns whom to tell what; where it fails, the whole batch is told Busy.
+    `keep` returns whom to tell what; where it fails, the whole batch is told Busy. Where a value cannot be stored, its
+    halves are kept one after the other, so that whoever brought the value is told so alone.
     """
 
     def __init__(self, name: str, keep: Callable[[Sequence[T]], Awaitable[Sequence[Told]]]) -> None:
@@ -69,15 +71,26 @@ class Gatherer(Generic[T]):
 
     async def _step(self, batch: Sequence[T]) -> None:
         told: Iterable[Told] = [(one.heard, busy()) for one in batch]
+        halves: Sequence[Sequence[T]] = ()
         try:
             async with asyncio.timeout(STATEMENT_WAIT_S):
                 told = await self._keep(batch)
+        except db.Unstorable as error:
+            self._lost(batch, error)
+            if len(batch) > 1:
+                told, halves = (), (batch[: len(batch) // 2], batch[len(batch) // 2 :])
         except Exception as error:  # noqa: BLE001 - the top of a loop: it refuses the batch and goes on
-            log.warning(
-                "gatherer.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__
-            )
+            self._lost(batch, error)
         finally:
             self._tell(told)
+        if halves:
+            try:
+                await self._step(halves[0])
+            finally:  # nobody is left untold, even at the end
+                await self._step(halves[1])
+
+    def _lost(self, batch: Sequence[T], error: Exception) -> None:
+        log.warning("gatherer.batch_lost", gatherer=self._name, size=len(batch), error=type(error).__name__)
 
     def _tell(self, told: Iterable[Told]) -> None:
         for heard, outcome in told:

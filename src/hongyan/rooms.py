@@ -326,7 +326,9 @@ class _Process:
 
             media = Media(self._settings)
             loops.append(
-                Fallback(self._database, self._keeper, door.book, self._vault, acceptor, media).run()
+                Fallback(
+                    self._database, self._keeper, door.book, self._vault, acceptor, media, self._settings
+                ).run()
             )
         if self._gateway is None:
             loops.append(self._find_gateways())

@@ -2,14 +2,14 @@
 
 Right requests, wrong ones, and right ones that name what exists, so that they get past the guard. Every answer's
 status, headers and shape must be documented, none may be a fault of ours, and the books must balance after it. A program's
-routes are asked as a program; all of them, with fewer requests each, as everybody who may do the most.
+routes are asked as a program, those of pages as a page; all of them, with fewer requests each, as everybody who may do the most.
 `HONGYAN_FUZZ_EXAMPLES=50` asks more of each.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, LiteralString
 
 import pytest
 import schemathesis
@@ -24,10 +24,13 @@ import make
 from doors.counter import ask, basic, served
 from doors.management.desk import KEY, Who, desk
 from doors.management.laid import Laid, lay
+from doors.shop import SHOP, Shop, opened, solved, wrong
 from doors.test_permissions import MASTER, in_order
 from hongyan.control.permissions import PLATFORM_ROLES, Role
+from hongyan.doors.deeds import PAGES, ROOT
 from hongyan.doors.route import Reach, Route
 from hongyan.doors.routes import PROGRAM, ROUTES
+from hongyan.otp import challenge
 from plane import books_balance
 
 EXAMPLES_MAX: Final = 20
@@ -125,6 +128,90 @@ async def test_no_message_that_names_what_exists_breaks_the_door(
     await fuzz(world, key_id, f"POST {path}", GenerationMode.POSITIVE, change)
     (row,) = await world.database.fetch("SELECT count(*) AS accepted FROM message")
     assert row["accepted"] > 0
+
+
+@pytest.fixture
+async def shop(world: make.World, key_id: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    assert key_id
+    monkeypatch.setattr(challenge, "WORK", 30)  # little to do
+    async with opened(world) as one:
+        yield one
+
+
+async def fuzz_page(
+    shop: Shop, path: str, mode: GenerationMode, change: Callable[[Cases], Cases] = lambda cases: cases
+) -> None:
+    """Ask as a page of the shop: the document is narrowed to its site key and origin, so that the rest is looked at too."""
+    port = shop.doors[0].port
+    document = (await ask(port, "GET", "/openapi.json")).json
+    told = {"site_key": shop.site_key, "Origin": SHOP}
+    for parameter in document["paths"][path]["post"]["parameters"]:
+        if parameter["name"] in told:
+            parameter["schema"] = {"type": "string", "enum": [told[parameter["name"]]]}
+    schema = schemathesis.openapi.from_dict(document)
+    cases = schema[path]["post"].as_strategy(generation_mode=mode)
+    await asyncio.to_thread(run, port, change(cases), path, {})
+    await books_balance(shop.world.database)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("path", [route.path for route in PAGES])
+async def test_no_request_of_a_page_breaks_it(shop: Shop, path: str, mode: GenerationMode) -> None:
+    await fuzz_page(shop, path, mode)
+
+
+# The wait until a code may be sent once more is over.
+LONG_AGO: Final[tuple[LiteralString, ...]] = (
+    "UPDATE verification SET resend_at = created_at",
+    "UPDATE otp_limit SET hits = ARRAY(SELECT hit - 70000 FROM unnest(hits) AS hit)",
+)
+
+
+async def found(shop: Shop, sql: LiteralString) -> bool:
+    return bool(await shop.world.database.fetch(sql))
+
+
+def naming(*known: Mapping[str, str]) -> Callable[[Cases], Cases]:
+    """Let bodies name what exists."""
+
+    def changed(case: Any, named: Mapping[str, str]) -> Any:
+        case.body = case.body | named
+        return case
+
+    return lambda cases: st.builds(changed, cases, st.sampled_from(known))
+
+
+async def test_no_code_that_a_page_could_get_breaks_the_door(shop: Shop) -> None:
+    known = []
+    for number in (make.NUMBER, "+8613800138001", "+86 139-0013-9000", "13700137000"):
+        wish = {"number": number, "scene": "login", "language": "zh-CN"}
+        answer = solved(await shop.challenge({"number": number, "scene": "login"}))
+        known += [wish | {"challenge": answer}, wish | {"scene": "register", "challenge": answer}]
+    await fuzz_page(shop, f"{ROOT}/start", GenerationMode.POSITIVE, naming(*known))
+    assert await found(shop, "SELECT 1 FROM verification")
+
+
+async def test_no_code_that_a_page_could_get_once_more_breaks_the_door(shop: Shop) -> None:
+    known = []
+    for number in (make.NUMBER, "+8613800138001", "+8613900139000"):
+        verification = (await shop.start(number=number))["verification"]
+        for sql in LONG_AGO:
+            await shop.world.database.execute(sql)
+        asked = await shop.ask("resend", {"verification": verification})
+        answer = solved(asked.json["detail"]["challenge"])
+        known += [{"verification": verification, "challenge": each} for each in (answer, answer[:-8], "")]
+    await fuzz_page(shop, f"{ROOT}/resend", GenerationMode.POSITIVE, naming(*known))
+    assert await found(shop, "SELECT 1 FROM verification WHERE sends > 1")
+
+
+async def test_no_code_that_somebody_types_breaks_the_door(shop: Shop) -> None:
+    known = []
+    for number in (make.NUMBER, "+8613800138001"):
+        verification = (await shop.start(number=number))["verification"]
+        code = await shop.code(verification)
+        known += [{"verification": verification, "code": each} for each in (code, wrong(code), f" {code}")]
+    await fuzz_page(shop, f"{ROOT}/check", GenerationMode.POSITIVE, naming(*known))
+    assert await found(shop, "SELECT 1 FROM verification WHERE state <> 0")
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from doors.counter import Served, ask
-from hongyan.doors import codes, openapi, page
-from hongyan.doors.routes import ROUTES
+from hongyan.doors import codes, deeds, openapi, page, widget
+from hongyan.doors.openapi import DESCRIBED
 from hongyan.vocab.errors import Code
 
 DOCUMENT = openapi.document("1")
@@ -25,18 +25,17 @@ def test_the_page_loads_nothing_from_anywhere() -> None:
     html = page.page(DOCUMENT).decode()
     assert "<script" not in html
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//|url\(|@import""", html)
-    for route in ROUTES:
+    for route in DESCRIBED:
         assert f'id="{route.name}"' in html
     for target in re.findall(r'href="#([^"]+)"', html):
         assert f'id="{target}"' in html
 
 
 def test_every_code_is_documented_on_some_route_and_printed() -> None:
-    told = {code for route in ROUTES for code in (*openapi.codes_of(route), *route.line_codes)}
+    told = {code for route in DESCRIBED for code in (*openapi.codes_of(route), *route.line_codes)}
     router = {Code.REQUEST_ROUTE_NOT_FOUND, Code.REQUEST_METHOD_NOT_ALLOWED}  # of no route, or of another
     sessions = {Code.CONTENT_INCOMPLETE}  # who sends whole texts never meets it
-    pages = {Code.VERIFY_ORIGIN_DENIED}  # what a page is told stands in docs/widget.md
-    assert set(Code) - told == {Code.OK} | router | sessions | pages
+    assert set(Code) - told == {Code.OK} | router | sessions
     assert (Path(__file__).parents[2] / "docs/api/codes.md").read_text("utf-8") == codes.page()
 
 
@@ -55,8 +54,9 @@ def test_no_two_shapes_have_one_name() -> None:
 
 
 def test_every_route_says_what_it_does_under_a_name_of_its_own() -> None:
-    assert len({route.name for route in ROUTES}) == len({(r.method, r.path) for r in ROUTES}) == len(ROUTES)
-    for route in ROUTES:
+    places = {(route.method, route.path) for route in DESCRIBED}
+    assert len({route.name for route in DESCRIBED}) == len(places) == len(DESCRIBED)
+    for route in DESCRIBED:
         assert re.fullmatch(r"[a-z][A-Za-z]+", route.name), route.name
         assert re.match(r"[A-Z].{6,}\.$", route.summary, re.DOTALL), (route.name, route.summary)
 
@@ -67,8 +67,14 @@ def test_every_reference_leads_somewhere() -> None:
         assert name in schemas
 
 
+def test_every_deed_of_a_page_is_described() -> None:
+    assert {widget.PATH.format(site_key="{site_key}", deed=deed) for deed in widget.DEEDS} == {
+        route.path for route in deeds.PAGES
+    }
+
+
 def test_every_body_has_an_example_that_is_read() -> None:
-    for route in ROUTES:
+    for route in DESCRIBED:
         assert (route.body is None) == (route.example is None)
         if route.body is not None:
             msgspec.convert(route.example, route.body)

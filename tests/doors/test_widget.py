@@ -1,92 +1,24 @@
 """What a page with a site key may do, from where, and what it is not told."""
 
 import asyncio
-import base64
-import contextlib
-import hashlib
+import re
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
 import pytest
 
 import make
-from doors.counter import Reply, Served, ask, basic, served
+from doors.counter import Reply, ask, basic
+from doors.shop import BACK, NUMBER, SHOP, Shop, opened, solved, wrong
 from hongyan.control import site_keys
+from hongyan.doors import deeds, hosted
+from hongyan.doors.route import BODY
 from hongyan.otp import challenge
-from hongyan.vocab.message import Purpose
-from hongyan.vocab.verification import Scene
+from hongyan.vocab.errors import Code
 
-SHOP: Final = "https://shop.example.com"
 OTHER: Final = "https://evil.example.com"
-BACK: Final = "https://shop.example.com/back?from=code"
-BODY: Final = "验证码为:${code},有效期${minutes}分钟"
-VARIABLES: Final = '{"code": {"kind": "code"}, "minutes": {"kind": "minutes"}}'
-NUMBER: Final = {"number": make.NUMBER, "scene": "login"}
-
-
-class Shop:
-    """A page of the shop, in somebody's browser, at one of two doors."""
-
-    def __init__(self, world: make.World, doors: list[Served], site_key: str) -> None:
-        self.world = world
-        self.doors = doors
-        self.site_key = site_key
-
-    async def ask(
-        self,
-        deed: str,
-        body: Any = b"",
-        *,
-        origin: str = SHOP,
-        site_key: str = "",
-        door: int = 0,
-        **headers: str,
-    ) -> Reply:
-        path = f"/v1/widget/{site_key or self.site_key}/{deed}"
-        said = {"Origin": origin} if origin else {}
-        return await ask(self.doors[door].port, "POST", path, body, said | headers)
-
-    async def challenge(self, body: Mapping[str, Any] = NUMBER) -> Mapping[str, Any]:
-        reply = await self.ask("challenge", body)
-        assert reply.status == 200, reply.body
-        made: Mapping[str, Any] = reply.json["data"]["challenge"]
-        return made
-
-    async def start(self, **fields: Any) -> Mapping[str, Any]:
-        wish = NUMBER | fields
-        asked = await self.challenge({"number": wish["number"], "scene": wish["scene"]})
-        reply = await self.ask("start", wish | {"challenge": solved(asked)})
-        assert reply.status == 200, reply.body
-        started: Mapping[str, Any] = reply.json["data"]
-        return started
-
-    async def check(self, verification: str, code: str, **how: Any) -> Mapping[str, Any]:
-        reply = await self.ask("check", {"verification": verification, "code": code}, **how)
-        assert reply.status == 200, reply.body
-        told: Mapping[str, Any] = reply.json["data"]
-        return told
-
-    async def code(self, verification: str) -> str:
-        row = await self.row(verification)
-        return self.world.vault.unseal(self.world.tenant_id, row["code"]).decode()
-
-    async def row(self, verification: str) -> Any:
-        id_ = uuid.UUID(verification.partition(".")[0])
-        (row,) = await self.world.database.fetch("SELECT * FROM verification WHERE id = $1", id_)
-        return row
-
-
-def solved(made: Mapping[str, Any]) -> str:
-    for number in range(made["maxNumber"] + 1):
-        if hashlib.sha256(f"{made['salt']}{number}".encode()).hexdigest() == made["challenge"]:
-            return base64.b64encode(msgspec.json.encode({**made, "number": number})).decode()
-    raise AssertionError("no number solves it")
-
-
-def wrong(code: str) -> str:
-    return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
 @pytest.fixture(autouse=True)
@@ -98,19 +30,8 @@ def easy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def shop(world: make.World, key_id: str) -> AsyncIterator[Shop]:
     assert key_id
-    async with world.database.transaction() as tx:
-        signature_id = await make.signature(tx, tenant_id=world.tenant_id)
-        await make.template(
-            tx, tenant_id=world.tenant_id, body=BODY, purpose=Purpose.OTP, variables=VARIABLES, signature_id=signature_id
-        )  # fmt: skip
-        made = await site_keys.create(
-            tx, world.app_id, name="shop <b>", origins=[SHOP], return_addresses=[BACK],
-            scenes=[Scene.LOGIN, Scene.REGISTER],
-        )  # fmt: skip
-        row = await site_keys.get(tx, world.tenant_id, made)
-    async with contextlib.AsyncExitStack() as stack:
-        doors = [await stack.enter_async_context(served(world)) for _ in range(2)]
-        yield Shop(world, doors, row.key_id)
+    async with opened(world) as one:
+        yield one
 
 
 # ── the whole way ─────────────────────────────────────────────────────────────────────────────────────
@@ -412,6 +333,19 @@ async def test_countries_are_those_of_the_tenant_with_their_calling_codes(shop: 
     assert countries[0]["code"] == "CN"
     assert {"code": "US", "calling": "1"} in countries
     assert len(countries) > 200
+
+
+def test_the_widget_has_words_for_what_its_page_may_be_refused_and_for_nothing_else() -> None:
+    told = {code.value.name for page in deeds.PAGES for code in page.codes}
+    script = (hosted.FOLDER / "hongyan-verify.js").read_text("utf-8")
+    known = [
+        set(re.findall(r'"(\w+\.\w+)":', words))
+        for words in re.findall(r"codes: \{(.*?)\}", script, re.DOTALL)
+    ]
+    assert len(known) == 2
+    # A page that asks as it should is told of no mistake in its request; a challenge it solves, and says nothing.
+    unsaid = {code.value.name for code in BODY} | {Code.VERIFY_CHALLENGE_REQUIRED.value.name}
+    assert known == [told - unsaid] * 2
 
 
 # ── files and the hosted page ─────────────────────────────────────────────────────────────────────────

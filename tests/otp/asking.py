@@ -15,7 +15,8 @@ from hongyan import clock, db
 from hongyan.otp import ripen
 from hongyan.otp.book import Keeper as BookKeeper
 from hongyan.otp.check import CheckedCode, Checker, Guess
-from hongyan.otp.issue import Again, Issuer, Started
+from hongyan.otp.issue import Issuer, Started
+from hongyan.otp.resend import Again, Resender
 from hongyan.otp.wish import Wish
 from hongyan.vocab.errors import Refusal
 from hongyan.vocab.message import Purpose
@@ -52,6 +53,7 @@ class Asking:
     key: Key
     book: BookKeeper
     issuer: Issuer
+    resender: Resender
     checker: Checker
     clock: Clock
 
@@ -72,8 +74,8 @@ class Asking:
         checked: CheckedCode = await _granted(heard)
         return checked
 
-    async def resend(self, verification: uuid.UUID) -> Started:
-        return await self.issuer.resend(self.key, verification, Again())
+    async def resend(self, verification: uuid.UUID, **fields: Any) -> Started:
+        return await self.resender.resend(self.key, verification, Again(**fields))
 
     async def row(self, verification: uuid.UUID) -> db.Row:
         (row,) = await self.database.fetch("SELECT * FROM verification WHERE id = $1", verification)
@@ -132,11 +134,12 @@ async def asking(dsn: str, policy: str = '{"challenge": "never"}') -> AsyncItera
             lambda _rows: None,
         )
         issuer = Issuer(world.database, keeper, book, world.vault, make.SETTINGS, acceptor, moving)
+        resender = Resender(world.database, issuer, world.vault, make.SETTINGS, acceptor)
         checker = Checker(world.database, world.vault, moving)
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(one) for one in (acceptor.run(), issuer.run(), checker.run())]
             try:
-                yield Asking(world, keeper.current.keys[key_id], book, issuer, checker, moving)
+                yield Asking(world, keeper.current.keys[key_id], book, issuer, resender, checker, moving)
             finally:
                 for loop in loops:
                     loop.cancel()

@@ -100,8 +100,8 @@ async def test_after_50_wrong_codes_in_30_days_another_factor_is_required(databa
         key = failures_key(world.vault, world.tenant_id, world.vault.phone_index(make.NUMBER))
         for day in range(10):  # with the owner's right codes between
             async with world.database.transaction() as tx:
-                await limits.missed(tx, {key: 5}, began_s + day * DAY_S)
-                await limits.proved(tx, [key], began_s + day * DAY_S)
+                await limits.checked(tx, {key: 5}, (), began_s + day * DAY_S)
+                await limits.checked(tx, {}, [key], began_s + day * DAY_S)
         one.clock.now_s = began_s + 9 * DAY_S + 60
         refused = await refusal(one)
         assert refused.code is Code.VERIFY_FACTOR_REQUIRED

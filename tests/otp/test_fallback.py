@@ -14,9 +14,9 @@ from aiosmtpd.smtp import SMTP
 
 import make
 from hongyan import clock
-from hongyan.otp import fallback
-from hongyan.otp.fallback import LOST_S, WAIT_S, Fallback, Standing, Step, decide, wait_of
+from hongyan.otp.fallback import Fallback
 from hongyan.otp.media import Letter, Media, added, following
+from hongyan.otp.standing import LOST_S, WAIT_S, Standing, Step, decide, read_waits, wait_of
 from hongyan.settings import Settings, SettingsError
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import ChannelId, Purpose, Status
@@ -45,7 +45,7 @@ async def broken(_letter: Letter) -> bool:
 
 
 def standing(status: Status = Status.ACCEPTED, cause: Cause = Cause.NONE, **fields: Any) -> Standing:
-    values: dict[str, Any] = {"medium": "sms", "sent_at_s": 100.0, "stored": True}
+    values: dict[str, Any] = {"medium": "sms", "sent_at_s": 100.0, "stored": True, "owed": False}
     return Standing(**(values | fields), status=status, cause=cause)
 
 
@@ -185,7 +185,9 @@ async def falling(
         assert isinstance(acceptor, Acceptor)
         await keeper.load()
         media = Media(settings)
-        one = Fallback(asked.database, keeper, asked.book, asked.world.vault, acceptor, media, asked.clock)
+        one = Fallback(
+            asked.database, keeper, asked.book, asked.world.vault, acceptor, media, settings, asked.clock
+        )
         yield Falling(asked, one, keeper)
 
 
@@ -409,7 +411,7 @@ async def test_how_long_reports_take_is_read_from_what_was_counted(database: str
             clock.moment(now_s), world.tenant_id, Purpose.OTP.number,
         )  # fmt: skip
         async with world.database.transaction() as tx:
-            waits = await fallback.read_waits(tx, now_s)
+            waits = await read_waits(tx, now_s)
         assert waits == {("CN", "cmcc"): 15.0, ("CN", "unicom"): WAIT_S}
 
 
@@ -427,4 +429,5 @@ async def test_a_first_medium_that_is_no_text_is_sent_at_the_first_look(database
         assert (row["medium"], len(row["message_ids"])) == ("voice", 1)
         assert await way.at(62) == 1  # nobody picked up, or nobody knows: then a text
         (message,) = await way.messages()
-        assert (message["price_micro"], (await way.asked.row(started.id))["medium"]) == (0, "sms")
+        assert (await way.asked.row(started.id))["medium"] == "sms"
+        assert message["price_micro"] == 45_000  # the first text of a verification, whatever led to it

@@ -47,7 +47,9 @@ async def test_a_code_that_an_operator_swallows_comes_by_the_other_and_both_are_
         await book.load()
         issuer = Issuer(way.database, way.keeper, book, way.vault, QUICK, way.acceptor, now_s)
         checker = Checker(way.database, way.vault, now_s)
-        fallback = Fallback(way.database, way.keeper, book, way.vault, way.acceptor, Media(QUICK), now_s)
+        fallback = Fallback(
+            way.database, way.keeper, book, way.vault, way.acceptor, Media(QUICK), QUICK, now_s
+        )
         loops = [tasks.create_task(one) for one in (issuer.run(), checker.run())]
         await way.up(2)
         await way.until(

@@ -61,7 +61,7 @@ async def test_two_doors_never_let_one_more_pass_together(database: str) -> None
 
     async def ask() -> int:
         async with opened.transaction() as tx:
-            held = await Held.lock(tx, [b"a", b"b"], NOW_S)
+            held = await Held.lock(tx, [b"a", b"b"], [], NOW_S)
             passes = limits.asked(held[b"a"].hits, [HOUR], NOW_S).level is Level.NOTHING
             if passes:
                 held[b"a"].hit(NOW_S)
@@ -79,12 +79,12 @@ async def test_wrong_codes_are_kept_through_new_codes_and_only_a_right_one_begin
     try:
         async with opened.transaction() as tx:
             for minute in range(100):
-                await limits.missed(tx, {b"n": 1}, NOW_S + 60 * minute)
-            row = (await Held.lock(tx, [b"n"], NOW_S))[b"n"]
+                await limits.checked(tx, {b"n": 1}, (), NOW_S + 60 * minute)
+            row = (await Held.lock(tx, [b"n"], [], NOW_S))[b"n"]
             assert (row.failures, len(row.hits)) == (100, limits.FAILURES_KEPT)
             assert limits.failed_too_often(row, NOW_S + 6_000) is not None
-            await limits.proved(tx, [b"n"], NOW_S + 6_000)
-            row = (await Held.lock(tx, [b"n"], NOW_S))[b"n"]
+            await limits.checked(tx, {}, [b"n"], NOW_S + 6_000)
+            row = (await Held.lock(tx, [b"n"], [], NOW_S))[b"n"]
             assert (row.failures, row.proved_at_s) == (0, NOW_S + 6_000)
     finally:
         await opened.close()

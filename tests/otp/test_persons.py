@@ -83,6 +83,7 @@ async def test_after_an_erasure_the_tenant_knows_nothing_of_how_often_the_number
     async with asking(database) as one:
         started = await one.start(device=DEVICE)
         await one.check(started.id, await one.wrong(started.id))
+        await one.check(started.id, await one.code(started.id))
         (before,) = await one.database.fetch("SELECT count(*) AS rows FROM otp_limit")
         async with one.database.transaction() as tx:
             await ROOM.forget(

@@ -364,7 +364,7 @@ async def test_limits_are_forgotten_once_nothing_looks_back_to_them(database: st
         now_s = clock.now_s()
         async with world.database.transaction() as tx:
             for name, days in ((b"idle", 32), (b"lately", 30)):
-                held = await limits.Held.lock(tx, [name], now_s - days * 86_400)
+                held = await limits.Held.lock(tx, [name], [], now_s - days * 86_400)
                 held[name].hit(now_s - days * 86_400)
                 await held.store(tx, now_s - days * 86_400)
             assert await ripen.forget_limits(tx, world.vault, now_s) == 1

@@ -27,6 +27,7 @@ from hongyan.doors.streams import Streams
 from hongyan.otp.book import Keeper as BookKeeper
 from hongyan.otp.check import Checker
 from hongyan.otp.issue import Issuer
+from hongyan.otp.resend import Resender
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
@@ -93,6 +94,7 @@ class Door:
         )
         self.book = BookKeeper(database)
         self.issuer = Issuer(database, snapshots, self.book, vault, settings, acceptor)
+        self.resender = Resender(database, self.issuer, vault, settings, acceptor)
         self.checker = Checker(database, vault)
         self.pages = Pages(database)
         self.ids = RequestIds()

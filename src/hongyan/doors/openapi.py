@@ -13,6 +13,7 @@ import msgspec
 
 from hongyan.doors.auth import SCHEME
 from hongyan.doors.callers import COOKIE, TENANT
+from hongyan.doors.deeds import PAGES
 from hongyan.doors.exchange import RefusalBody
 from hongyan.doors.route import EVERYWHERE, MANAGED, PEOPLE, File, Reach, Route
 from hongyan.doors.routes import ROUTES
@@ -21,6 +22,7 @@ from hongyan.way import notice, owing
 
 Json = dict[str, Any]
 TEMPLATE: Final = "#/components/schemas/{name}"
+DESCRIBED: Final = (*ROUTES, *PAGES)
 _JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
@@ -28,7 +30,7 @@ EVENTS: Final = "text/event-stream"
 def document(version: str) -> Json:
     """Return the whole document, ready to be written as JSON."""
     paths: dict[str, Json] = {}
-    for route in ROUTES:
+    for route in DESCRIBED:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     whole = {
         "openapi": "3.1.0",
@@ -108,7 +110,7 @@ def _webhook() -> Json:
 def codes_of(route: Route) -> Sequence[Code]:
     """Return every code a route may refuse with, by HTTP status and number."""
     common: Iterable[Code] = EVERYWHERE
-    if route.reach is Reach.ANYONE:
+    if route.reach in {Reach.ANYONE, Reach.PAGE}:
         common = (Code.SYSTEM_ERROR, Code.SYSTEM_BUSY)
     elif route.reach is not Reach.APP:
         common = (*EVERYWHERE, *PEOPLE)
@@ -128,7 +130,7 @@ def _operation(route: Route) -> Json:
         "parameters": list(_parameters(route)),
         "responses": {str(route.status): _success(route)} | _refusals(codes_of(route)),
     }
-    if route.reach is Reach.ANYONE:
+    if route.reach in {Reach.ANYONE, Reach.PAGE}:
         operation["security"] = []
     elif route.reach is Reach.APP:
         operation["security"] = [{"basic": []}, {"hmac": []}]
@@ -143,11 +145,24 @@ def _operation(route: Route) -> Json:
     if route.file:
         kinds = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in route.file_kinds}
         operation["requestBody"] = {"required": True, "content": kinds}
+    if route.reach is Reach.PAGE:
+        for response in operation["responses"].values():
+            response["headers"] |= _SHARED
     if route.line_codes:
         operation["description"] = "A line of the answer may be refused with: " + ", ".join(
             f"`{code.value.name}`" for code in route.line_codes
         )
     return operation
+
+
+# Neither is said where a request is refused before anybody asked whose page it is from.
+_SHARED: Final[Json] = {
+    "Access-Control-Allow-Origin": {
+        "description": "The page's own origin, where the site key lists it.",
+        "schema": {"type": "string"},
+    },
+    "Vary": {"schema": {"const": "Origin"}},
+}
 
 
 def _parameters(route: Route) -> Iterable[Json]:
@@ -177,6 +192,14 @@ def _parameters(route: Route) -> Iterable[Json]:
             "required": False,
             "description": "The same key with the same body, within 24 hours, gives the first answer again.",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        }
+    if route.reach is Reach.PAGE:
+        yield {
+            "name": "Origin",
+            "in": "header",
+            "required": True,
+            "description": "One of the site key's; browsers say it by themselves.",
+            "schema": {"type": "string"},
         }
     yield {
         "name": "Accept-Language",
@@ -283,7 +306,7 @@ def _schemas() -> Mapping[str, Json]:
             "events": {"type": "array", "items": _event()},
         },
     }
-    for route in ROUTES:
+    for route in DESCRIBED:
         if route.query is not None:
             components.pop(route.query.__name__, None)  # shown as parameters
     return components
@@ -293,7 +316,7 @@ def _schemas() -> Mapping[str, Json]:
 def _shapes() -> tuple[Mapping[Any, Json], Mapping[str, Json]]:
     """Describe every shape that routes name, once: what refers to each, and what each is called."""
     kinds: dict[Any, None] = {RefusalBody: None}
-    for route in ROUTES:
+    for route in DESCRIBED:
         kinds |= {kind: None for kind in (route.body, route.gives, route.query) if kind not in (None, File)}
     # msgspec decodes no untagged union of two Structs, so it describes none either: this one is written out.
     del kinds[owing.Pulled]

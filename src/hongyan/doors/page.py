@@ -102,6 +102,7 @@ _REACHES: Final = {
     "tenant": "For app keys and people, about their tenant; people of the platform say whose.",
     "any": "For app keys and people, about their tenant; people of the platform see every tenant.",
     "platform": "For people of the platform.",
+    "page": "For pages of a site key's origins (docs/widget.md).",
 }
 
 
@@ -118,7 +119,9 @@ def _body(method: str, path: str, operation: Json, schemas: Json) -> Iterable[st
         yield f"<h3>Body: {_kind(body['schema'])}</h3>"
         if "$ref" in body["schema"]:
             yield _fields(_found(body["schema"], schemas))
-        yield _example(method, path, body["example"])
+        yield _example(
+            method, path, body["example"], _SAYS_WHO.get(operation["x-reach"], "-u $KEY_ID:$SECRET")
+        )
     elif content:
         yield f"<h3>Body: a file, {' or '.join(f'<code>{escape(kind)}</code>' for kind in content)}</h3>"
 
@@ -128,11 +131,12 @@ def _parameter(parameter: Json) -> tuple[str, str]:
     return name, _kind(parameter["schema"]) + _note(parameter)
 
 
-def _example(method: str, path: str, body: object) -> str:
+_SAYS_WHO: Final = {"page": "-H 'Origin: https://shop.example.com'"}
+
+
+def _example(method: str, path: str, body: object, says_who: str) -> str:
     written = json.dumps(body, ensure_ascii=False, indent=2)
-    command = (
-        f"curl -u $KEY_ID:$SECRET -X {method} $URL{path} -H 'Content-Type: application/json' -d '{written}'"
-    )
+    command = f"curl {says_who} -X {method} $URL{path} -H 'Content-Type: application/json' -d '{written}'"
     return f"<pre>{escape(command)}</pre>"
 
 

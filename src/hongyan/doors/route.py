@@ -69,6 +69,7 @@ class Reach(StrEnum):
     )
     ANY = "any"  # the caller's tenant; people of the platform see all of them, or the one they name by ?tenant_id=
     PLATFORM = "platform"  # people of the platform only
+    PAGE = "page"  # pages of a site key's origins, by the key in the path; deeds.py lists theirs, widget.py answers
 
 
 class File(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ class Events(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One operation. Exactly one of `answers` (by callback, the hot ones), `tells` and `manages` is given."""
+    """One operation. Exactly one of `answers` (by callback, the hot ones), `tells` and `manages` is given; of pages none."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str  # with {id} where an id stands

@@ -14,15 +14,18 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from hongyan.control.users import EMAIL, EMAIL_CHARACTERS_MAX
 from hongyan.doors import exchange
 from hongyan.doors.call import Caller
 from hongyan.doors.door import Door
 from hongyan.doors.even import CHECK_S, START_S, evenly
 from hongyan.doors.exchange import Asked, Then
 from hongyan.doors.messages import Name, Number, Params, Reference, admitted
-from hongyan.otp import issue, proof
+from hongyan.otp import proof
+from hongyan.otp import resend as resending
 from hongyan.otp.check import CheckedCode, Guess
-from hongyan.otp.issue import Again, Started
+from hongyan.otp.issue import Started
+from hongyan.otp.resend import Again
 from hongyan.otp.wish import Kept, Wish
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
@@ -43,6 +46,7 @@ Challenge = Annotated[
     str,
     Meta(max_length=CHALLENGE_CHARACTERS_MAX, description="The answer to `detail.challenge` of a refusal"),
 ]
+Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, pattern=f"^({EMAIL.pattern})?$")]
 Medium = Annotated[str, Meta(max_length=32, pattern="^([a-z][a-z_]*)?$")]
 
 
@@ -61,7 +65,7 @@ class AskedVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     params: Params = {}
     amount: Amount = ""
     payee: Payee = ""
-    email: Annotated[str, Meta(max_length=254)] = ""
+    email: Email = ""
     medium: Medium = ""
     ip: Address = ""
     device: Device = ""
@@ -80,9 +84,10 @@ class AskedCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class AskedAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the same code is to be sent once more."""
+    """How the same code is to be sent once more. `medium`: left out, the first of the policy that reaches the person."""
 
     medium: Medium = ""
+    email: Annotated[Email, Meta(description="For the medium email, where the request named none")] = ""
     ip: Address = ""
     device: Device = ""
     challenge: Challenge = ""
@@ -211,14 +216,20 @@ def hot(url: bytes) -> Callable[[Door, Asked, Then], None] | None:
 async def resend(door: Door, caller: Caller, asked: Asked, path: Mapping[str, str]) -> Started:
     """Send the same code once more."""
     body: AskedAgain = exchange.read(asked.body or b"{}", _AGAIN)
-    again = Again(medium=body.medium, address=body.ip, device=body.device, challenge=body.challenge)
-    return await door.issuer.resend(caller.app_key, _uuid(path), again)
+    again = Again(
+        medium=body.medium,
+        email=body.email,
+        address=body.ip,
+        device=body.device,
+        challenge=body.challenge,
+    )
+    return await door.resender.resend(caller.app_key, _uuid(path), again)
 
 
 async def cancel(door: Door, caller: Caller, _asked: Asked, path: Mapping[str, str]) -> CanceledVerification:
     """End a verification that nobody needs any more."""
     async with door.database.transaction() as tx:
-        await issue.cancel(tx, caller.app_key, _uuid(path), door.issuer.now_s())
+        await resending.cancel(tx, caller.app_key, _uuid(path), door.issuer.now_s())
     return CanceledVerification(_uuid(path), State.CANCELED)
 
 

@@ -10,112 +10,47 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 import phonenumbers
-from msgspec import Meta
 
 from hongyan.control.site_keys import ORIGIN_CHARACTERS_MAX
-from hongyan.doors import exchange
+from hongyan.doors import deeds, exchange
 from hongyan.doors.auth import demand_active
+from hongyan.doors.deeds import (
+    AskedForm,
+    AskedGuess,
+    AskedNewCode,
+    AskedSameCode,
+    AskedWork,
+    CallingCountry,
+    Challenged,
+    CodeOnItsWay,
+    FormCounted,
+    FormSettings,
+    GuessVerdict,
+)
 from hongyan.doors.door import Door
 from hongyan.doors.even import CHECK_S, START_S, wait_evenly
 from hongyan.doors.exchange import Answer, Asked
-from hongyan.doors.messages import Number
-from hongyan.doors.verify import Challenge
 from hongyan.otp import challenge, codes
 from hongyan.otp.check import CheckedCode, Guess
-from hongyan.otp.issue import Again, Started
+from hongyan.otp.issue import Started
 from hongyan.otp.policy import policy_for
+from hongyan.otp.resend import Again
 from hongyan.otp.wish import Wish, bound_to, keys_of
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.verification import Level, Scene
+from hongyan.vocab.verification import Level
 from hongyan.way.snapshot import SiteKey
 
-PATH: Final = "/v1/widget/{site_key}/{deed}"
+PATH: Final = f"{deeds.ROOT}/{{deed}}"
 PREFLIGHT_S: Final = 7_200  # as long as browsers remember one at most
 WAIT_S: Final = 15.0
 EVERYWHERE: Final = "*"
 MAINLAND: Final = "CN"
-
-Device = Annotated[str, Meta(max_length=64, pattern="^[0-9a-zA-Z_-]*$")]
-Handle = Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class AskedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a page is about to show."""
-
-    scene: Scene
-
-
-class AskedChallenge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For whom a code will be asked."""
-
-    number: Number
-    scene: Scene
-
-
-class AskedStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who is to prove a number."""
-
-    number: Number
-    scene: Scene
-    language: Annotated[str, Meta(max_length=35, pattern="^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$")] = ""
-    device: Device = ""
-    challenge: Challenge = ""
-
-
-class AskedResend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which code is to be sent once more."""
-
-    verification: Handle
-    device: Device = ""
-    challenge: Challenge = ""
-
-
-class AskedCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A code that somebody typed."""
-
-    verification: Handle
-    code: Annotated[str, Meta(min_length=1, max_length=40)]
-    device: Device = ""
-
-
-class Country(msgspec.Struct, frozen=True):
-    code: str  # ISO 3166-1 alpha-2
-    calling: str
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What a page needs to show its form."""
-
-    countries: Sequence[Country]
-
-
-class Challenged(msgspec.Struct, frozen=True):
-    challenge: Mapping[str, object]
-
-
-class OnItsWay(msgspec.Struct, frozen=True):
-    """A code is on its way. Times are spans: a browser's clock may be wrong."""
-
-    verification: str
-    to: str  # masked
-    digits: int
-    letters: bool
-    tries_left: int
-    resend_in_s: int
-    expires_in_s: int
-
-
-class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether a code was right, and the proof of it; of anything else, nothing."""
-
-    valid: bool
-    proof: str = ""
 
 
 class Said(NamedTuple):
@@ -168,7 +103,7 @@ async def _answer(door: Door, asked: Asked, path: Mapping[str, str], head: Mappi
             told = await deed(Page(door, site_key, asked))
         return Said(exchange.answered(asked, told), headers)
     except Refusal as refusal:
-        return Said(_refuse(door, asked, refusal), headers)
+        return Said(_refuse(door, asked, refusal, path["deed"]), headers)
     except Exception as error:  # noqa: BLE001 - the top of a request: it is logged and answered
         return Said(door.broken(asked, error), headers)
 
@@ -226,21 +161,21 @@ def _deed(path: Mapping[str, str]) -> Deed:
 # ─── what is asked ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _settings(page: Page) -> Settings:
-    _read(page, _SETTINGS)
-    return Settings(_countries_of(page.site_key))
+async def _settings(page: Page) -> FormSettings:
+    _read(page, _FORM)
+    return FormSettings(_countries_of(page.site_key))
 
 
-async def _opened(page: Page) -> Mapping[str, object]:
-    asked = _read(page, _SETTINGS)
+async def _opened(page: Page) -> FormCounted:
+    asked = _read(page, _FORM)
     key = page.site_key.key
     page.door.pages.opened(key.tenant.id, key.app_id, asked.scene)
-    return {}
+    return FormCounted()
 
 
 async def _challenge(page: Page) -> Challenged:
     """Give the work out before the code is asked for: a page can have it done while it says so."""
-    asked, tenant_id = _read(page, _CHALLENGE), page.site_key.key.tenant.id
+    asked, tenant_id = _read(page, _WORK), page.site_key.key.tenant.id
     door, e164 = page.door, _number(asked.number)
     who = keys_of(
         door.vault,
@@ -254,8 +189,8 @@ async def _challenge(page: Page) -> Challenged:
     return Challenged(door.issuer.challenges.make(Level.WORK, bound, hardness, door.issuer.now_s()))
 
 
-async def _start(page: Page) -> OnItsWay:
-    asked, site_key = _read(page, _START), page.site_key
+async def _start(page: Page) -> CodeOnItsWay:
+    asked, site_key = _read(page, _CODE), page.site_key
     wish = Wish(
         to=_number(asked.number),
         scene=asked.scene,
@@ -269,13 +204,13 @@ async def _start(page: Page) -> OnItsWay:
     return _on_its_way(page, started)
 
 
-async def _resend(page: Page) -> OnItsWay:
-    asked, site_key = _read(page, _RESEND), page.site_key
+async def _resend(page: Page) -> CodeOnItsWay:
+    asked, site_key = _read(page, _SAME_CODE), page.site_key
     again = Again(
         address=page.address, device=asked.device, challenge=asked.challenge, site_key_id=site_key.id
     )
     try:
-        started = await page.door.issuer.resend(site_key.key, _id(page, asked.verification), again)
+        started = await page.door.resender.resend(site_key.key, _id(page, asked.verification), again)
     except Refusal as refusal:
         if refusal.code is Code.VERIFY_NOT_FOUND:
             raise Refusal(Code.VERIFY_ENDED) from None
@@ -283,11 +218,11 @@ async def _resend(page: Page) -> OnItsWay:
     return _on_its_way(page, started)
 
 
-async def _check(page: Page) -> Verdict:
-    asked, site_key = _read(page, _CHECK), page.site_key
+async def _check(page: Page) -> GuessVerdict:
+    asked, site_key = _read(page, _GUESS), page.site_key
     guess = Guess(id=_id(page, asked.verification), code=asked.code, site_key_id=site_key.id)
     checked: CheckedCode = await _heard(lambda heard: page.door.checker.offer(site_key.key, guess, heard))
-    return Verdict(checked.valid, checked.proof)
+    return GuessVerdict(checked.valid, checked.proof)
 
 
 DEEDS: Final[Mapping[str, Deed]] = {
@@ -298,11 +233,11 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "resend": _resend,
     "check": _check,
 }
-_SETTINGS: Final = msgspec.json.Decoder(AskedSettings)
-_CHALLENGE: Final = msgspec.json.Decoder(AskedChallenge)
-_START: Final = msgspec.json.Decoder(AskedStart)
-_RESEND: Final = msgspec.json.Decoder(AskedResend)
-_CHECK: Final = msgspec.json.Decoder(AskedCheck)
+_FORM: Final = msgspec.json.Decoder(AskedForm)
+_WORK: Final = msgspec.json.Decoder(AskedWork)
+_CODE: Final = msgspec.json.Decoder(AskedNewCode)
+_SAME_CODE: Final = msgspec.json.Decoder(AskedSameCode)
+_GUESS: Final = msgspec.json.Decoder(AskedGuess)
 
 
 def _read(page: Page, decoder: msgspec.json.Decoder[T]) -> T:
@@ -358,10 +293,10 @@ def _mac(page: Page, verification: uuid.UUID) -> str:
     return page.door.vault.keyed_hash(b"widget", page.site_key.key_id.encode(), verification.bytes).hex()
 
 
-def _on_its_way(page: Page, started: Started) -> OnItsWay:
+def _on_its_way(page: Page, started: Started) -> CodeOnItsWay:
     now_s = page.door.issuer.now_s()
     policy = policy_for(page.door.book.current.policies, page.site_key.key.tenant.id, started.scene)
-    return OnItsWay(
+    return CodeOnItsWay(
         verification=_handle(page, started.id),
         to=started.to,
         digits=started.digits,
@@ -372,54 +307,37 @@ def _on_its_way(page: Page, started: Started) -> OnItsWay:
     )
 
 
-def _countries_of(site_key: SiteKey) -> Sequence[Country]:
+def _countries_of(site_key: SiteKey) -> Sequence[CallingCountry]:
     if site_key.key.sandbox:  # its numbers are of the mainland
         return _countries((MAINLAND,))
     return _countries(tuple(sorted(site_key.key.tenant.countries, key=lambda code: (code != MAINLAND, code))))
 
 
 @cache
-def _countries(codes_: Sequence[str]) -> Sequence[Country]:
+def _countries(codes_: Sequence[str]) -> Sequence[CallingCountry]:
     if EVERYWHERE in codes_:
         codes_ = sorted(phonenumbers.SUPPORTED_REGIONS, key=lambda code: (code != MAINLAND, code))
     calling = [(code, phonenumbers.country_code_for_region(code)) for code in codes_]
-    return [Country(code, str(number)) for code, number in calling if number]
+    return [CallingCountry(code, str(number)) for code, number in calling if number]
 
 
 # ─── what is refused ──────────────────────────────────────────────────────────────────────────────────────
 
-# What a person at a page can do something about, or its developer must know. All the rest would tell a stranger who has opted
-# out, whose balance is empty, or how texts are worded.
-_SAYS: Final = frozenset(
-    {
-        Code.AUTH_KEY_NOT_FOUND,
-        Code.NUMBER_INVALID,
-        Code.NUMBER_REGION_NOT_ALLOWED,
-        Code.NUMBER_TEST_ONLY,
-        Code.VERIFY_TOO_MANY_SENDS,
-        Code.VERIFY_CHALLENGE_REQUIRED,
-        Code.VERIFY_CHALLENGE_FAILED,
-        Code.VERIFY_SUSPECTED,
-        Code.VERIFY_BUDGET,
-        Code.VERIFY_FACTOR_REQUIRED,
-        Code.VERIFY_ENDED,
-        Code.VERIFY_ORIGIN_DENIED,
-        Code.REQUEST_ROUTE_NOT_FOUND,
-        Code.REQUEST_MISSING_PARAMETER,
-        Code.REQUEST_INVALID_PARAMETER,
-        Code.REQUEST_MALFORMED_JSON,
-        Code.REQUEST_TOO_LARGE,
-        Code.SYSTEM_BUSY,
-        Code.SYSTEM_ERROR,
-    }
+# By deed: what its document lists. Of what is no deed, whose page it is and that there is none.
+_SAYS: Final[Mapping[str, frozenset[Code]]] = {
+    route.path.rpartition("/")[2]: frozenset({*route.codes, Code.SYSTEM_BUSY, Code.SYSTEM_ERROR})
+    for route in deeds.PAGES
+}
+_SAYS_BESIDES: Final = frozenset(
+    {Code.AUTH_KEY_NOT_FOUND, Code.VERIFY_ORIGIN_DENIED, Code.REQUEST_ROUTE_NOT_FOUND}
 )
 _TOLD: Final = frozenset({"level", "challenge", "path", "parameter", "reason", "origin"})
 
 
-def _refuse(door: Door, asked: Asked, refusal: Refusal) -> Answer:
+def _refuse(door: Door, asked: Asked, refusal: Refusal, deed: str) -> Answer:
     """Count and log what it was, and say what a page may know."""
     told = door.refuse(asked, refusal)
-    if refusal.code not in _SAYS:
+    if refusal.code not in _SAYS.get(deed, _SAYS_BESIDES):
         return exchange.refused(asked, Refusal(Code.VERIFY_MEDIUM_DISABLED))
     detail = {name: value for name, value in refusal.detail.items() if name in _TOLD}
     if len(detail) < len(refusal.detail):

@@ -207,11 +207,9 @@ class Checker:
                 clock.moment(now_s),
                 clock.moment(now_s + PROOF_S),
             )
+        await limits.checked(tx, made.missed, made.proved, now_s)
         if made.missed:
-            await limits.missed(tx, made.missed, now_s)
             await meter.missed(tx, made.expected, now_s)
-        if made.proved:
-            await limits.proved(tx, made.proved, now_s)
 
 
 _WHY: Final[dict[State, Reason]] = {

@@ -1,43 +1,39 @@
-"""When no report comes, or a bad one, send the same code by the policy's next medium.
+"""When no report comes, or a bad one, send the same code by the policy's next medium. A letter asked for is sent here too.
 
-Writes: verification (medium, message_ids, fallback_at). Entry points: Fallback.run(), one a door; decide(), the rule.
-The code, its life and its tries stay what they were, and the tenant pays nothing for what is decided here: what he asked
-for was charged when it was accepted. How long a report is waited for follows from what reports took lately for the
-operator; a report of a failure is not waited after.
+Writes: verification (medium, message_ids, fallback_at, owed, unasked). Entry point: Fallback.run(), one a door. The rule is in
+standing.py.
+The code, its life and its tries stay what they were. The tenant pays for the first text of a verification, and for those he
+asks for; for what follows a text by itself he pays nothing. The pumping guard counts it all the same, and may stop it
+(unasked.py). How long a report is waited for follows from what reports took lately for the operator; a report of a failure
+is not waited after.
 Crashes: a row says by which medium and under which id something is sent before it is. A text whose id is found nowhere later
-is offered once more under the same id, which stores it once. Another medium may get a letter twice, with one id.
+is offered once more under the same id, which stores it once. A letter is owed until it was handed over, and so another medium
+may get one twice, with one id.
 """
 
 import asyncio
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Final, LiteralString, NamedTuple, Protocol
+from datetime import datetime
+from typing import Final, LiteralString, Protocol
 
 import msgspec
 import structlog
 
 from hongyan import clock, db
+from hongyan.otp import unasked
 from hongyan.otp.book import Keeper as BookKeeper
 from hongyan.otp.media import SMS, SMS_OTHER_ROUTE, TEXTS, Letter, Media, following
 from hongyan.otp.policy import Policy, policy_for
+from hongyan.otp.standing import LOOK_S, LOST_S, WAIT_S, Standing, decide, read_waits
 from hongyan.otp.wish import Kept
+from hongyan.settings import Settings
 from hongyan.vault import Secret, Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import (
-    STATUS_BY_NUMBER,
-    AppId,
-    MessageId,
-    MessageIds,
-    Purpose,
-    Status,
-    TenantId,
-    accepted_at_s,
-)
+from hongyan.vocab.message import STATUS_BY_NUMBER, AppId, MessageId, MessageIds, TenantId, accepted_at_s
 from hongyan.vocab.verification import SCENE_BY_NUMBER, State
-from hongyan.way import measure, route, state
+from hongyan.way import route, state
 from hongyan.way.accept import Draft, Outcome
 from hongyan.way.snapshot import Key, Snapshot, Tenant
 
@@ -45,67 +41,14 @@ log = structlog.get_logger()
 
 GAP_S: Final = 1.0
 BATCH_MAX: Final = 200
-LOOK_S: Final = (
-    3.0  # between two looks at a text of which nothing is heard: a failure is noticed within so long
-)
-WAIT_S: Final = 30.0  # for a report, where nobody knows how long they take there
-WAIT_S_MIN, WAIT_S_MAX = 15.0, 60.0
-REPORTS_MIN: Final = 20  # fewer say nothing about how long they take
-LATELY: Final = timedelta(hours=3)
 WAITS_GAP_S: Final = 60.0
 CHANNELS_GAP_S: Final = 5.0
-LOST_S: Final = (
-    12.0  # a text that is nowhere so long after its id was chosen was never stored: accept_wait_s is over
-)
 NEXT_S: Final = 60.0  # after a medium that sends no reports
 LEASE_S: Final = 30.0  # how long the sender of a letter has it to himself
 LETTERS_MAX: Final = 16  # on their way at once
 OFFER_WAIT_S: Final = 15.0
 # Nothing that is sent as a text reaches such a number.
 NUMBER_FAULTS: Final = frozenset({Cause.INVALID_NUMBER, Cause.SUSPENDED, Cause.OPTED_OUT, Cause.BLOCKED})
-
-
-class Standing(NamedTuple):
-    """What is known of the last send of a verification."""
-
-    medium: str
-    sent_at_s: float  # Unix seconds; 0: nothing was sent yet
-    stored: bool  # as a message
-    status: Status
-    cause: Cause
-
-
-class Step(NamedTuple):
-    """What to do about it."""
-
-    what: str  # look: again at `at_s` · again: offer the same text once more · first: send by `medium` · next · done
-    at_s: float = 0.0
-
-
-def decide(standing: Standing, now_s: float, wait_s: float) -> Step:
-    """Say what follows from how the last send stands. `wait_s`: for a report, from when it was sent."""
-    sent_at_s = standing.sent_at_s
-    if not sent_at_s:
-        return Step("first")
-    if standing.medium not in TEXTS:
-        return Step("next")
-    if not standing.stored:
-        return (
-            Step("again")
-            if now_s >= sent_at_s + LOST_S
-            else Step("look", min(now_s + LOOK_S, sent_at_s + LOST_S))
-        )
-    if standing.status is Status.DELIVERED:
-        return Step("done")
-    if standing.status.final or now_s >= sent_at_s + wait_s:
-        return Step("next")
-    return Step("look", min(now_s + LOOK_S, sent_at_s + wait_s))
-
-
-def wait_of(buckets: Sequence[int]) -> float:
-    """Return how long reports are waited for where they took so long, in the buckets of the tally."""
-    took_ms = measure.percentile_ms(buckets, 0.95) if sum(buckets) >= REPORTS_MIN else None
-    return WAIT_S if took_ms is None else min(max(took_ms / 1_000, WAIT_S_MIN), WAIT_S_MAX)
 
 
 class Snapshots(Protocol):
@@ -134,9 +77,11 @@ class _Due:
         "medium",
         "message_id",
         "new_id",
+        "owed",
         "policy",
         "row",
         "sends",
+        "unasked",
     )
 
     def __init__(self, row: db.Row, policy: Policy) -> None:
@@ -148,6 +93,8 @@ class _Due:
         self.new_id: uuid.UUID | None = None  # to be stored before something is sent under it
         self.fallback_at_s = 0.0  # 0: never again
         self.sends = False  # something is sent after the commit
+        self.owed: bool = row["owed"]
+        self.unasked = False  # the guard has counted it
         self.key: Key
         self.kept: Kept
         self.code: str
@@ -156,14 +103,14 @@ class _Due:
     def standing(self) -> Standing:
         row = self.row
         sent_at_s = accepted_at_s(self.message_id) if self.message_id is not None else 0.0
-        return Standing(
-            self.medium, sent_at_s, row["stored"], STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]]
-        )
+        status, cause = STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]]
+        return Standing(self.medium, sent_at_s, row["stored"], self.owed, status, cause)
 
     @property
     def free(self) -> bool:
-        """Whether it is the platform that decided to send it: all but a text somebody asked for that got lost in a crash."""
-        return self.new_id is not None or self.medium != self.policy.media[0]
+        """Whether it is on us: what follows another text, unless somebody asked for it and it got lost in a crash."""
+        unasked = self.new_id is not None or self.medium != self.policy.media[0]
+        return unasked and self.row["texted"]
 
 
 class Fallback:
@@ -177,6 +124,7 @@ class Fallback:
         vault: Vault,
         acceptor: Accepts,
         media: Media,
+        settings: Settings,
         now_s: Callable[[], float] = clock.now_s,
     ) -> None:
         self._database = database
@@ -185,6 +133,7 @@ class Fallback:
         self._vault = vault
         self._acceptor = acceptor
         self._media = media
+        self._settings = settings
         self._now_s = now_s
         self._ids = MessageIds()
         self._waits: Mapping[tuple[str, str], float] = {}
@@ -213,6 +162,7 @@ class Fallback:
             if rows:
                 await self._learn(tx, now_s)
                 due = [self._judged(row, now_s) for row in rows]
+                await self._ask_guard(tx, due, now_s)
                 await tx.execute(
                     STEP_SQL,
                     [one.row["tenant_id"] for one in due],
@@ -220,6 +170,8 @@ class Fallback:
                     [one.medium for one in due],
                     [db.Uuid(one.new_id.bytes) if one.new_id is not None else None for one in due],
                     [_moment(one.fallback_at_s) for one in due],
+                    [one.owed for one in due],
+                    [int(one.unasked) for one in due],
                 )
         at_once = asyncio.Semaphore(LETTERS_MAX)
         async with asyncio.TaskGroup() as tasks:
@@ -250,23 +202,42 @@ class Fallback:
         if step.what == "look":
             one.fallback_at_s = step.at_s
         elif step.what == "again":
-            one.sends, one.fallback_at_s = True, now_s + LOST_S
-        elif step.what == "first":
+            one.sends, one.fallback_at_s = True, now_s + (LEASE_S if one.owed else LOST_S)
+        elif step.what == "first" and (one.medium in TEXTS or self._usable(one, one.medium)):
             self._sent_by(one, one.medium, now_s)
-        elif step.what == "next":
+        elif step.what in ("first", "next"):
             self._go_on(one, now_s)
         return one
 
     def _go_on(self, one: _Due, now_s: float) -> None:
-        """Send by the next medium there is; without one nothing follows, but a letter that may be lost is sent again."""
+        """Send by the next medium there is; without one nothing follows."""
         medium = following(one.policy.media, one.medium, lambda kind: self._usable(one, kind))
         if medium:
             self._sent_by(one, medium, now_s)
-        elif one.medium not in TEXTS:
-            one.sends, one.fallback_at_s = True, now_s + LEASE_S
+
+    async def _ask_guard(self, tx: db.Tx, due: Sequence[_Due], now_s: float) -> None:
+        """Have new texts counted; where the guard stops one, a letter follows in its place, or nothing does."""
+        texts = [one for one in due if one.new_id is not None and one.medium in TEXTS]
+        real = [one for one in texts if not one.row["sandbox"]]
+        asked = [
+            unasked.Text(one.row, one.policy, one.key, one.kept.draft(one.code, one.policy)) for one in real
+        ]
+        said = await unasked.count(tx, asked, self._snapshots.current, self._settings, now_s)
+        for one, outcome in zip(real, said, strict=True):
+            one.unasked = outcome is unasked.Said.COUNTED
+            if outcome is unasked.Said.STOPPED:
+                log.info("otp.fallback_stopped", tenant=one.key.tenant.id, medium=one.medium)
+                self._without_texts(one, now_s)
+
+    def _without_texts(self, one: _Due, now_s: float) -> None:
+        one.medium, one.new_id, one.sends, one.fallback_at_s = one.row["medium"], None, False, 0.0
+        letters = [kind for kind in one.policy.media if kind == one.medium or kind not in TEXTS]
+        letter = following(letters, one.medium, lambda kind: self._usable(one, kind))
+        if letter:
+            self._sent_by(one, letter, now_s)
 
     def _sent_by(self, one: _Due, medium: str, now_s: float) -> None:
-        one.medium, one.sends = medium, True
+        one.medium, one.sends, one.owed = medium, True, medium not in TEXTS
         one.message_id = one.new_id = self._ids.make()
         one.fallback_at_s = now_s + (LOOK_S if medium in TEXTS else LEASE_S)
 
@@ -341,7 +312,10 @@ class Fallback:
         now_s = self._now_s()
         more = following(one.policy.media, one.medium, lambda kind: self._usable(one, kind))
         at_s = now_s + NEXT_S if took and more else now_s if more else 0.0 if took else now_s + LEASE_S / 2
-        await self._database.execute(LATER_SQL, *_which(one), db.Uuid(one.message_id.bytes), _moment(at_s))
+        owed = not took and not more
+        await self._database.execute(
+            LATER_SQL, *_which(one), db.Uuid(one.message_id.bytes), _moment(at_s), owed
+        )
 
     # ---- what is known of the routes
 
@@ -358,17 +332,6 @@ class Fallback:
             ]
             self._taking = frozenset(channel_id for channel_id, takes in fresh if takes) if fresh else None
             self._taking_at_s = now_s
-
-
-async def read_waits(tx: db.Tx, now_s: float) -> Mapping[tuple[str, str], float]:
-    """Return how long reports are waited for by country and operator, where enough came lately."""
-    since = clock.moment(now_s) - LATELY
-    buckets: dict[tuple[str, str], list[int]] = defaultdict(
-        lambda: [0] * (len(measure.LATENCY_BUCKETS_MS) + 1)
-    )
-    for row in await tx.fetch(WAITS_SQL, since, Purpose.OTP.number, Status.DELIVERED.number):
-        buckets[row["country"], row["operator"]][row["latency"]] += row["messages"]
-    return {place: wait_of(counts) for place, counts in buckets.items()}
 
 
 _NOT_NOW: Final = frozenset({Code.SYSTEM_BUSY, Code.SYSTEM_ERROR})
@@ -406,11 +369,13 @@ def _moment(at_s: float) -> datetime | None:
 
 DUE_SQL: LiteralString = """
 WITH due AS MATERIALIZED (
-    SELECT tenant_id, id, app_id, scene, state, medium, sandbox, sealed, code, country, operator, message_ids, expires_at, reference
+    SELECT tenant_id, id, app_id, scene, state, medium, sandbox, sealed, code, country, operator, prefix, message_ids, owed,
+           expires_at, reference
       FROM verification WHERE fallback_at <= $1 ORDER BY fallback_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 SELECT d.*, m.id IS NOT NULL AS stored, coalesce(m.status, 0) AS status, coalesce(m.cause, 0) AS cause,
-       coalesce(nullif(m.channel_id, 0), s.channel_id, 0) AS channel_id
+       coalesce(nullif(m.channel_id, 0), s.channel_id, 0) AS channel_id,
+       EXISTS (SELECT FROM message t WHERE t.tenant_id = d.tenant_id AND t.id = ANY(d.message_ids)) AS texted
   FROM due d
   LEFT JOIN message m ON m.tenant_id = d.tenant_id AND m.id = d.message_ids[cardinality(d.message_ids)]
   LEFT JOIN LATERAL (
@@ -418,10 +383,10 @@ SELECT d.*, m.id IS NOT NULL AS stored, coalesce(m.status, 0) AS status, coalesc
 """
 STEP_SQL: LiteralString = """
 UPDATE verification v
-   SET medium = n.medium, fallback_at = n.fallback_at,
+   SET medium = n.medium, fallback_at = n.fallback_at, owed = n.owed, unasked = v.unasked + n.unasked,
        message_ids = CASE WHEN n.message_id IS NULL THEN v.message_ids ELSE v.message_ids || n.message_id END
-  FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[])
-       AS n(tenant_id, id, medium, message_id, fallback_at)
+  FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::boolean[], $7::smallint[])
+       AS n(tenant_id, id, medium, message_id, fallback_at, owed, unasked)
  WHERE v.tenant_id = n.tenant_id AND v.id = n.id
 """
 # Who ended it meanwhile, or sent it once more, has decided otherwise.
@@ -431,10 +396,6 @@ UPDATE verification
  WHERE tenant_id = $1 AND id = $2 AND state = 0 AND message_ids[cardinality(message_ids)] = $3
 """
 LATER_SQL: LiteralString = """
-UPDATE verification SET fallback_at = $4
+UPDATE verification SET fallback_at = $4, owed = $5
  WHERE tenant_id = $1 AND id = $2 AND state = 0 AND message_ids[cardinality(message_ids)] = $3
-"""
-WAITS_SQL: LiteralString = """
-SELECT country, operator, latency, sum(messages)::bigint AS messages FROM tally
- WHERE hour >= $1 AND purpose = $2 AND status = $3 GROUP BY country, operator, latency
 """

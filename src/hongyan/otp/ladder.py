@@ -1,16 +1,17 @@
 """What is asked of somebody before a code is sent: nothing, a proof of work, a puzzle for people; or a refusal.
 
-Pure over the rows that a batch holds. Entry points: climb(), which says it, and Rung, what it said.
+Pure over the rows that a batch holds. Entry points: climb(), which says it, and Rung, what it said; toll(), what that costs.
 Hard limits, the pumping guard and the number's own failures speak to everybody. Soft limits only to strangers: a number or a
 device that was proved lately is met as an acquaintance. A challenge is never the price of a code that was sent already.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hongyan.otp import limits
+from hongyan.otp.challenge import doublings
 from hongyan.otp.limits import Held, Said, Window
 from hongyan.otp.pumping import Judgement, Wards
 from hongyan.otp.wish import Plan
@@ -28,6 +29,14 @@ class Rung(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     refusal: Refusal | None = None
     judgement: Judgement | None = None
+
+
+class Toll(NamedTuple):
+    """A challenge that has to be solved first."""
+
+    level: Level
+    reasons: tuple[str, ...]
+    hardness: int  # how often its work is doubled
 
 
 def climb(plan: Plan, key: Key, held: Held, wards: Wards, now_s: float) -> Rung:
@@ -51,6 +60,12 @@ def climb(plan: Plan, key: Key, held: Held, wards: Wards, now_s: float) -> Rung:
         level = max(level, wanted)
         reasons.append(reason)
     return Rung(level, tuple(reasons), None, judgement)
+
+
+def toll(plan: Plan, rung: Rung, held: Held) -> Toll:
+    """Return what a rung costs: the more somebody has asked lately, the more work."""
+    who = plan.keys.address or plan.keys.device or plan.keys.number
+    return Toll(rung.level, rung.reasons, doublings(len(held[who].hits)))
 
 
 def is_known(plan: Plan, held: Held, now_s: float) -> bool:

@@ -1,12 +1,13 @@
 """How often a number, an address or a device may ask for a code: sliding logs, exact over all processes.
 
-Writes: otp_limit. Entry points: Window and asked(), pure; Held, the rows that one batch needs, locked until its commit.
+Writes: otp_limit. Entry points: Window and asked(), pure; Held, the rows that one batch needs.
 What asks is known here by a keyed hash alone. A log, and never a fixed window: at the border of two such, twice as many pass.
 """
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, LiteralString, NamedTuple
 
 import msgspec
@@ -74,20 +75,14 @@ def left(hits: Sequence[int], windows: Iterable[Window], now_s: float) -> dict[s
 
 def of_number(policy: Policy) -> tuple[Window, ...]:
     """Return the windows of a number in a scene. The sends of the mainland's clouds: Aliyun's 1, 5 and 10."""
-    return (
-        Window("number_minute", 60, policy.number_minute, Level.REFUSE),
-        Window("number_hour", 3_600, policy.number_hour, Level.REFUSE),
-        Window("number_day", 86_400, policy.number_day, Level.REFUSE),
-    )
+    return _of_number(policy.number_minute, policy.number_hour, policy.number_day)
 
 
 def of_number_softly(policy: Policy) -> tuple[Window, ...]:
     """Return the window that a number unknown to the tenant is challenged by: from the second send of a day on."""
-    return (
-        (Window("number_soft", 86_400, max(0, policy.number_soft - 1), Level.WORK),)
-        if policy.number_soft
-        else ()
-    )
+    if not policy.number_soft:
+        return ()
+    return (Window("number_soft", 86_400, max(0, policy.number_soft - 1), Level.WORK),)
 
 
 EVERYBODYS_NUMBER: Final = (Window("number_everywhere_day", 86_400, 40, Level.REFUSE),)
@@ -95,28 +90,45 @@ EVERYBODYS_NUMBER: Final = (Window("number_everywhere_day", 86_400, 40, Level.RE
 
 def of_address(policy: Policy) -> tuple[Window, ...]:
     """Return the windows of an address: of IPv4 itself, of IPv6 its /64."""
-    soft = policy.address_soft_hour
-    return (
-        Window("address_5_minutes", 300, policy.address_5_minutes, Level.REFUSE),
-        Window("address_hour", 3_600, policy.address_hour, Level.REFUSE),
-        *(
-            (
-                Window("address_soft", 3_600, soft, Level.WORK),
-                Window("address_soft", 3_600, soft * 4, Level.SLIDER),
-            )
-            if soft
-            else ()
-        ),
-    )
+    return _of_address(policy.address_5_minutes, policy.address_hour, policy.address_soft_hour)
 
 
 def of_device(policy: Policy) -> tuple[Window, ...]:
     """Return the windows of a device as the app or the widget names it."""
-    soft = policy.device_soft_10_minutes
+    return _of_device(policy.device_hour, policy.device_soft_10_minutes)
+
+
+# There are few policies, and each is asked several times for every code.
+
+
+@lru_cache(1_000)
+def _of_number(minute: int, hour: int, day: int) -> tuple[Window, ...]:
     return (
-        Window("device_hour", 3_600, policy.device_hour, Level.REFUSE),
-        *((Window("device_soft", 600, soft, Level.WORK),) if soft else ()),
+        Window("number_minute", 60, minute, Level.REFUSE),
+        Window("number_hour", 3_600, hour, Level.REFUSE),
+        Window("number_day", 86_400, day, Level.REFUSE),
     )
+
+
+@lru_cache(1_000)
+def _of_address(five_minutes: int, hour: int, soft_hour: int) -> tuple[Window, ...]:
+    hard = (
+        Window("address_5_minutes", 300, five_minutes, Level.REFUSE),
+        Window("address_hour", 3_600, hour, Level.REFUSE),
+    )
+    if not soft_hour:
+        return hard
+    return (
+        *hard,
+        Window("address_soft", 3_600, soft_hour, Level.WORK),
+        Window("address_soft", 3_600, soft_hour * 4, Level.SLIDER),
+    )
+
+
+@lru_cache(1_000)
+def _of_device(hour: int, soft_10_minutes: int) -> tuple[Window, ...]:
+    hard = (Window("device_hour", 3_600, hour, Level.REFUSE),)
+    return (*hard, Window("device_soft", 600, soft_10_minutes, Level.WORK)) if soft_10_minutes else hard
 
 
 class Row(msgspec.Struct):
@@ -136,17 +148,21 @@ class Row(msgspec.Struct):
 
 
 class Held:
-    """Rows of a batch, locked in the order of their keys, so that two doors cannot wait for each other in a circle."""
+    """Rows of a batch, as they stand until its commit. What was never heard of is empty, and stored only once it is hit.
 
-    def __init__(self, rows: Mapping[bytes, Row]) -> None:
+    Whoever hits rows of a tenant has locked the tenant's ward before (pumping.Wards): nobody else reads or writes them
+    meanwhile, so they need no locks of their own. Only what tenants share is locked here.
+    """
+
+    def __init__(self, rows: dict[bytes, Row]) -> None:
         self._rows = rows
 
     @classmethod
-    async def lock(cls, tx: db.Tx, keys: Iterable[bytes], now_s: float) -> "Held":
-        """Lock what these keys stand for; what was never heard of is made."""
-        wanted = sorted(set(keys))
-        await tx.execute(LOCK_SQL, wanted, _day(now_s))
-        rows = await tx.fetch(ROWS_SQL, wanted)
+    async def lock(cls, tx: db.Tx, shared: Iterable[bytes], own: Iterable[bytes], now_s: float) -> "Held":
+        """Lock what tenants share, in the order of the keys, so that no two wait for each other in a circle; read it all."""
+        locked = sorted(set(shared))
+        await tx.execute(LOCK_SQL, locked, _day(now_s))
+        rows = await tx.fetch(ROWS_SQL, [*{*locked, *own}])
         return cls(
             {
                 row["key"]: Row(
@@ -160,11 +176,14 @@ class Held:
         )
 
     def __getitem__(self, key: bytes) -> Row:
-        return self._rows[key]
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = Row([])
+        return row
 
     async def store(self, tx: db.Tx, now_s: float) -> None:
-        """Write what was changed."""
-        changed = [(key, row) for key, row in self._rows.items() if row.changed]
+        """Write what was hit."""
+        changed = [(key, self._rows[key]) for key in sorted(self._rows) if self._rows[key].changed]
         if not changed:
             return
         # An array of arrays must be rectangular: as text each may have its own length.
@@ -173,7 +192,6 @@ class Held:
             STORE_SQL,
             [key for key, _ in changed],
             written,
-            [row.failures for _, row in changed],
             [row.last_id for _, row in changed],
             _day(now_s),
         )
@@ -189,8 +207,10 @@ ROWS_SQL: LiteralString = (
     "SELECT key, hits, failures, last_id, proved_at FROM otp_limit WHERE key = ANY($1::bytea[])"
 )
 STORE_SQL: LiteralString = """
-UPDATE otp_limit l SET hits = n.hits::bigint[], failures = n.failures, last_id = n.last_id, touched_on = $5
-  FROM unnest($1::bytea[], $2::text[], $3::int[], $4::uuid[]) AS n(key, hits, failures, last_id) WHERE l.key = n.key
+INSERT INTO otp_limit (key, hits, last_id, touched_on)
+SELECT key, hits::bigint[], last_id, $4 FROM unnest($1::bytea[], $2::text[], $3::uuid[]) AS n(key, hits, last_id)
+ON CONFLICT (key) DO UPDATE
+   SET hits = EXCLUDED.hits, last_id = EXCLUDED.last_id, touched_on = EXCLUDED.touched_on
 """
 
 
@@ -201,36 +221,41 @@ def _day(now_s: float) -> object:
 
 # ─── wrong codes and right ones ──────────────────────────────────────────────────────────────────────────────────────────
 
-MISSED_SQL: LiteralString = """
-INSERT INTO otp_limit AS l (key, hits, failures, touched_on)
-SELECT key, array_fill($3::bigint, ARRAY[missed]), missed, $4
-  FROM unnest($1::bytea[], $2::int[]) AS n(key, missed) ORDER BY key
+CHECKED_SQL: LiteralString = """
+INSERT INTO otp_limit AS l (key, hits, failures, proved_at, touched_on)
+SELECT key, array_fill($4::bigint, ARRAY[missed]), CASE WHEN proved THEN 0 ELSE missed END,
+       CASE WHEN proved THEN $5::timestamptz END, $6
+  FROM unnest($1::bytea[], $2::int[], $3::boolean[]) AS n(key, missed, proved) ORDER BY key
 ON CONFLICT (key) DO UPDATE
-   SET hits = ARRAY(SELECT h FROM unnest(l.hits || EXCLUDED.hits) AS h WHERE h > $3 - $5 ORDER BY h DESC LIMIT $6),
-       failures = l.failures + EXCLUDED.failures, touched_on = EXCLUDED.touched_on
-"""
-RIGHT_SQL: LiteralString = """
-UPDATE otp_limit SET failures = 0, proved_at = $2
- WHERE key IN (SELECT key FROM otp_limit WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE)
+   SET hits = CASE WHEN EXCLUDED.hits = '{}' THEN l.hits
+                   ELSE ARRAY(SELECT h FROM unnest(l.hits || EXCLUDED.hits) AS h
+                               WHERE h > $4 - $7 ORDER BY h DESC LIMIT $8) END,
+       failures = CASE WHEN EXCLUDED.proved_at IS NULL THEN l.failures + EXCLUDED.failures ELSE 0 END,
+       proved_at = coalesce(EXCLUDED.proved_at, l.proved_at), touched_on = EXCLUDED.touched_on
 """
 
 
-async def missed(tx: db.Tx, counts: Mapping[bytes, int], now_s: float) -> None:
-    """Count wrong codes of numbers. A new code never takes that back (NIST SP 800-63B-4 §3.2.2); a right one does."""
+async def checked(tx: db.Tx, missed: Mapping[bytes, int], proved: Iterable[bytes], now_s: float) -> None:
+    """Count wrong codes of numbers; know the numbers that were proved, and their devices, and count their failures anew.
+
+    A new code never takes a failure back (NIST SP 800-63B-4 §3.2.2); a right one does. Wrong and right ones in one statement,
+    in the order of the keys, so that no two doors wait for each other in a circle.
+    """
+    right = set(proved)
+    keys = sorted({*missed, *right})
+    if not keys:
+        return
     await tx.execute(
-        MISSED_SQL,
-        list(counts),
-        list(counts.values()),
+        CHECKED_SQL,
+        keys,
+        [missed.get(key, 0) for key in keys],
+        [key in right for key in keys],
         int(now_s * 1_000),
+        clock.moment(now_s),
         _day(now_s),
         KEEP_MS,
         FAILURES_KEPT,
     )
-
-
-async def proved(tx: db.Tx, keys: Iterable[bytes], now_s: float) -> None:
-    """Begin the count of failures in a row anew for numbers that were proved, and know them and their devices."""
-    await tx.execute(RIGHT_SQL, sorted(set(keys)), clock.moment(now_s))
 
 
 def failed_too_often(row: Row, now_s: float) -> Refusal | None:

@@ -50,6 +50,7 @@ class VerificationRow(msgspec.Struct, frozen=True, kw_only=True):
     site_key_id: int | None  # the key of the page that asked; null: the app's own server did
     sandbox: bool
     challenge: str  # what was solved before the code was sent: nothing, work, slider
+    challenge_reasons: Sequence[str]  # why that was asked; the first decided
     tries: int  # codes that were compared
     tries_left: int
     sends: int
@@ -95,9 +96,9 @@ class VerificationPage(msgspec.Struct, frozen=True):
 # ---- one
 
 _COLUMNS: LiteralString = """
-SELECT v.id, v.state, v.scene, v.medium, v.sealed, v.reference, v.app_id, v.site_key_id, v.sandbox, v.level, v.tries, v.tries_max,
-       v.sends, v.country, v.operator, v.province, v.created_at, v.expires_at, v.resend_at, v.ended_at, v.proved_at,
-       v.message_ids
+SELECT v.id, v.state, v.scene, v.medium, v.sealed, v.reference, v.app_id, v.site_key_id, v.sandbox, v.level,
+       v.challenge_reasons, v.tries, v.tries_max, v.sends, v.country, v.operator, v.province, v.created_at, v.expires_at,
+       v.resend_at, v.ended_at, v.proved_at, v.message_ids
   FROM verification v
 """
 ONE_SQL: LiteralString = _COLUMNS + " WHERE v.tenant_id = $1 AND v.id = $2"
@@ -167,6 +168,7 @@ def _row(row: db.Row, kept: Kept | None, now_s: float) -> VerificationRow:
         site_key_id=row["site_key_id"] or None,
         sandbox=row["sandbox"],
         challenge=Level(row["level"]).name.lower(),
+        challenge_reasons=row["challenge_reasons"],
         tries=row["tries"],
         tries_left=row["tries_max"] - row["tries"] if state is State.PENDING else 0,
         sends=row["sends"],

@@ -1,6 +1,6 @@
 """By which media a code goes: texts by a first and a second route, e-mail, and kinds that whoever runs the platform adds.
 
-Writes nothing. Entry points: Media.send(), Media.reaches(), following().
+Writes nothing. Entry points: Media.send(), Media.reaches(), fault(), following().
 A kind is added by a setting, HONGYAN_CODE_MEDIA=voice=my_calls:call,one_tap=my_carrier:tap: the function is given a Letter and says
 whether it took it. None is there by itself. Voice least of all: calls to dear numbers are how code services are robbed, so
 who adds it also says, in the function, which countries it calls.
@@ -115,6 +115,17 @@ class Media:
         except Exception as error:  # noqa: BLE001 - somebody else's code or server: another medium may do
             log.warning("otp.medium_failed", medium=kind, error=type(error).__name__)
             return False
+
+
+def fault(kind: str, email: str, settings: Settings, *, sandbox: bool) -> str | None:
+    """Say why a person of this address is not reached by a medium, if so it is."""
+    if kind in TEXTS:
+        return None
+    if sandbox:
+        return "keys of the sandbox get texts alone"
+    if kind == EMAIL:
+        return "no mail server is configured" if not settings.smtp_host else None if email else "no address"
+    return None if kind in added(settings.code_media) else "nobody configured it"
 
 
 def following(media: Sequence[str], medium: str, usable: Callable[[str], bool]) -> str:

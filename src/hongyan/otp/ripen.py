@@ -98,8 +98,8 @@ async def expire(tx: db.Tx, _vault: Vault, now_s: float) -> int:
 # ---- they are counted
 
 ENDED_SQL: LiteralString = """
-SELECT tenant_id, id, app_id, scene, state, sandbox, guess_space, tries, sends, level, country, operator, prefix, message_ids,
-       created_at, ended_at
+SELECT tenant_id, id, app_id, scene, state, sandbox, guess_space, tries, sends, unasked, level, country, operator, prefix,
+       message_ids, created_at, ended_at
   FROM verification
  WHERE ended_at IS NOT NULL AND NOT counted ORDER BY ended_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
@@ -164,7 +164,7 @@ def _ended(row: db.Row) -> Ended:
         wrong_guesses=row["tries"] - approved,  # the right one is none
         guess_space=row["guess_space"],
         app_id=row["app_id"],
-        sends=row["sends"],
+        sends=row["sends"] + row["unasked"],
         sent_at_s=row["created_at"].timestamp(),
         challenged=row["level"] > 0,
         failed=row["state"] == State.FAILED.number,

@@ -80,17 +80,18 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The rows of otp_limit that speak of one wish; None: it does not say."""
+    """The rows of otp_limit that speak of one wish; None: it does not say. All but one are the tenant's own."""
 
     number: bytes  # in this scene
-    everywhere: bytes  # the number, whoever asks
+    everywhere: bytes  # the number, whoever asks: all tenants share it
     failures: bytes  # the number's wrong codes, and when it was proved
     address: bytes | None
     device: bytes | None
     known: bytes | None  # this device with this number
 
-    def all(self) -> list[bytes]:
-        return [key for key in msgspec.structs.astuple(self) if key is not None]
+    def own(self) -> list[bytes]:
+        keys = (self.number, self.failures, self.address, self.device, self.known)
+        return [key for key in keys if key is not None]
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -60,8 +60,7 @@
         "Number.Invalid": "This is no number that can receive text messages.",
         "Number.RegionNotAllowed": "Codes are not sent to this country.",
         "Number.TestOnly": "Only test numbers can be used here.",
-        "Number.Blacklisted": "No code can be sent to this number.",
-        "Number.Unsubscribed": "No code can be sent to this number.",
+        "Verify.MediumDisabled": "No code can be sent just now. Try another number, or try again later.",
         "Verify.TooManySends": "Codes were asked for too often. One that was sent before is still valid.",
         "Verify.Suspected": "Codes are not sent to such numbers just now.",
         "Verify.Budget": "No more codes are sent for today.",
@@ -113,8 +112,7 @@
         "Number.Invalid": "该号码无法接收短信，请检查。",
         "Number.RegionNotAllowed": "暂不支持向该国家或地区发送验证码。",
         "Number.TestOnly": "此处只能使用测试号码。",
-        "Number.Blacklisted": "无法向该号码发送验证码。",
-        "Number.Unsubscribed": "无法向该号码发送验证码。",
+        "Verify.MediumDisabled": "暂时无法发送验证码，请更换手机号或稍后再试。",
         "Verify.TooManySends": "获取验证码过于频繁，已发送的验证码仍然有效。",
         "Verify.Suspected": "暂时无法向此类号码发送验证码。",
         "Verify.Budget": "今日验证码已达上限。",
@@ -335,8 +333,9 @@
     button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
     button:disabled { cursor: default; color: var(--soft); background: var(--ground); border-style: dashed; border-color: var(--line); }
     :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-    .row { display: flex; gap: .5rem; flex-wrap: wrap; }
-    .row > * { flex: 1 1 8rem; }
+    /* Side by side only where the countdown has room for its whole text, so that nothing moves as it runs. */
+    .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); gap: .5rem; }
+    .again { font-variant-numeric: tabular-nums; }
     .hint, .said { color: var(--soft); font-size: .875rem; margin: .25rem 0 0; }
     .said:empty, .bad:empty { display: none; }
     .bad { color: var(--bad); font-weight: 600; margin: .25rem 0 0; }
@@ -416,7 +415,7 @@
     get scene() { return this.getAttribute("scene") || "login"; }
 
     get #words() {
-      const wanted = this.getAttribute("lang") || this.closest("[lang]")?.lang || navigator.language || "en";
+      const wanted = this.closest('[lang]:not([lang=""])')?.lang || navigator.language || "en";
       return /^zh\b/i.test(wanted) ? WORDS.zh : WORDS.en;
     }
 
@@ -440,7 +439,7 @@
         const settings = await this.#ask("settings", { scene: this.scene });
         if (life.aborted) return;
         this.#settings = settings;
-        this.#number.country ||= this.getAttribute("country") || settings.countries[0]?.code || "";
+        this.#number.country ||= this.#country(settings.countries);
         if (this.#at) return;
         this.#draw(this.#root.activeElement !== null);
         this.#ask("opened", { scene: this.scene }).catch(() => {}); // it is only counted
@@ -449,6 +448,11 @@
         const main = this.#root.querySelector("button.main");
         if (main && !life.aborted) main.disabled = false; // it asks once more
       }
+    }
+
+    #country(countries) {
+      const wanted = (this.getAttribute("country") ?? "").toUpperCase();
+      return (countries.find((each) => each.code === wanted) ?? countries[0])?.code ?? "";
     }
 
     // what this tab remembers
@@ -642,6 +646,7 @@
         if (life.aborted) return;
         this.#draw(true);
         this.#say(filled(this.#words.sentAgain, this.#at));
+        this.#tell("hongyan:sent", { to: this.#at.to, scene: this.scene });
       });
     }
 

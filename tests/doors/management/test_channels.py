@@ -363,7 +363,7 @@ async def test_changes_reach_a_running_gateway_within_a_second_and_nothing_is_lo
         await both.way.holds(lambda: operator.statistics().binds > binds)
         assert time.monotonic() - changed_s < 1.0
         await both.way.up()
-        line = both.way.gateway._lines[channel_id]
+        line = both.way.gateway.lines.open[channel_id]
         await data(both.desk, "PATCH", target, {"parts_per_s": 500})
         changed_s = time.monotonic()
         await both.way.holds(lambda: line.pacer.rate_per_s == 500)
@@ -445,7 +445,7 @@ async def test_a_drained_channel_takes_nothing_hears_the_last_report_and_logs_ou
         await both.way.until("SELECT 1 FROM submitted WHERE channel_id = $1", channel_id)
         drained = await data(both.desk, "POST", f"{target}/drain", {"wait_s": 60})
         assert drained["standing"]["word"] == "draining"
-        await both.way.holds(lambda: both.way.gateway._lines[channel_id].row.paused)
+        await both.way.holds(lambda: both.way.gateway.lines.open[channel_id].row.paused)
         waits = await both.way.send(number(2))
         assert (await both.way.final(first))["status"] == Status.DELIVERED.number
         told = await both.stands(channel_id, "drained")

@@ -146,7 +146,7 @@ async def test_a_dry_run_says_what_the_gateway_then_does(database: str) -> None:
             await both.way.keeper.load()
             if place == 4:
                 await both.stands(east, "paused")
-                await both.way.holds(lambda: not both.way.gateway._lines[east].up)
+                await both.way.holds(lambda: not both.way.gateway.lines.open[east].up)
                 await both.way.until(
                     "SELECT 1 FROM channel_state WHERE channel_id = $1 AND NOT (told->>'takes')::bool", east
                 )
@@ -231,9 +231,9 @@ async def test_a_failing_channel_is_passed_over_in_both(database: str) -> None:
     ):
         east, west = both.way.laid.channels
         await both.stands(west, "up")
-        health = both.way.gateway._lines[east].health_of("CN", "cmcc")
+        health = both.way.gateway.lines.open[east].health_of("CN", "cmcc")
         health.success, health.weight = 0.1, 200.0
-        health.probed_at_s = both.way.gateway._loop.time() + 1_000  # nobody is sent to see just now
+        health.probed_at_s = both.way.gateway.pump.loop.time() + 1_000  # nobody is sent to see just now
         await both.way.until(
             "SELECT 1 FROM channel_state WHERE channel_id = $1 AND (told#>>'{health,CNcmcc,success}')::float < 0.2",
             east,
