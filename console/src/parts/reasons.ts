@@ -52,7 +52,7 @@ function filling(name: string, value: string): string {
 
 /** Return a reason as the user reads it; nothing while the words are on their way. */
 export function inWords(reason: string): string {
-  if (language.value !== "zh") return reason;
+  if (!reason || language.value !== "zh") return reason;
   if (chinese.value === null) {
     void load();
     return "";
@@ -68,10 +68,15 @@ export function inWords(reason: string): string {
   return reason;
 }
 
+/** Return what a refusal's code means to who sends, Number.Blacklisted; what has no words stays as it is. */
+export function codeInWords(code: string, otherwise = code): string {
+  const key = `sending.left_out.${code.replaceAll(".", "_")}`;
+  return i18n.global.te(key) ? i18n.global.t(key) : otherwise;
+}
+
 /** Return what a job or a file ended with, as people read it: `Code.Name (parameter: x, reason: y)`, or words of ours. */
 export function failureInWords(error: string): string {
-  const key = `sending.left_out.${error.split(/[ :(]/)[0]!.replaceAll(".", "_")}`;
   const reason = /\breason: (.*?)\)?$/s.exec(error)?.[1];
-  const said = [i18n.global.te(key) ? i18n.global.t(key) : "", reason ? inWords(reason) : ""].filter(Boolean);
+  const said = [codeInWords(error.split(/[ :(]/)[0]!, ""), reason ? inWords(reason) : ""].filter(Boolean);
   return said.length ? said.join(" · ") : inWords(error);
 }

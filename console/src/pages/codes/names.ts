@@ -1,6 +1,7 @@
 /** What scenes, states, places and operators of verification codes are called. */
 import { useI18n } from "vue-i18n";
 import type { Shapes } from "../../api/client";
+import type { Tone } from "../../parts/tones";
 
 export const SCENES: readonly Shapes["Scene"][] = [
   "login",
@@ -18,7 +19,6 @@ export const STATES: readonly Shapes["State"][] = [
   "canceled",
   "failed",
 ];
-type Tone = "good" | "warn" | "bad" | "still" | "brand";
 const TONES: Record<string, Tone> = {
   pending: "brand",
   approved: "good",

@@ -8,17 +8,24 @@ export type Rules = Shapes["Rules"];
 /** What holds where nothing was said; tests/console/test_policy_defaults.py sees that it is what the server goes by. */
 export const DEFAULTS = defaults as Policy;
 
-type NumberName = { [K in keyof Policy]: Policy[K] extends number ? K : never }[keyof Policy];
-export interface NumberField {
-  name: NumberName;
+type NumbersOf<T> = { [K in keyof T]: T[K] extends number ? K : never }[keyof T];
+export interface NumberField<N> {
+  name: N;
   min: number;
   max: number;
 }
-const field = (name: NumberName, min: number, max: number): NumberField => ({ name, min, max });
+type PolicyNumber = NumberField<NumbersOf<Policy>>;
+function field<N>(name: N, min: number, max: number): NumberField<N> {
+  return { name, min, max };
+}
 
 // Somewhat wider than what is allowed: the checker says in words what is wrong with a value.
-export const CODE = [field("digits", 1, 16), field("validity_s", 1, 3_600), field("tries", 1, 100)];
-export const LIMITS: Record<"number" | "address" | "device", NumberField[]> = {
+export const CODE: PolicyNumber[] = [
+  field("digits", 1, 16),
+  field("validity_s", 1, 3_600),
+  field("tries", 1, 100),
+];
+export const LIMITS: Record<"number" | "address" | "device", PolicyNumber[]> = {
   number: [
     field("number_minute", 1, 5),
     field("number_hour", 1, 20),
@@ -32,7 +39,11 @@ export const LIMITS: Record<"number" | "address" | "device", NumberField[]> = {
   ],
   device: [field("device_hour", 1, 1_000), field("device_soft_10_minutes", 0, 1_000)],
 };
-export const SENDS = [field("sends", 1, 20)];
+export const SENDS: PolicyNumber[] = [field("sends", 1, 20)];
+export const WINDOWS: NumberField<NumbersOf<Rules>>[] = [
+  field("window_prefix", 1, 1_000),
+  field("window_country", 5, 100_000),
+];
 export const MEDIA = ["sms", "sms_other_route", "email"];
 
 export function copied(policy: Policy): Policy {

@@ -16,16 +16,6 @@ export function filled(body: string, signature: string, values: Record<string, s
   return signature ? `【${signature}】${text}` : text;
 }
 
-/** The codes whose words say more to a person than the refusal of one row: see `sending.left_out.*`. */
-export function reasonKey(reason: string): string {
-  return `sending.left_out.${reason.replaceAll(".", "_")}`;
-}
-
-/** Who made something, without the number that the audit tells people apart by: user:7 a@b.cn → a@b.cn. */
-export function person(name: string): string {
-  return name.replace(/^user:\d+ /, "");
-}
-
 /** A key that makes asking again harmless. crypto.randomUUID is not there without https. */
 export function onceKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (octet) =>

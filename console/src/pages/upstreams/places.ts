@@ -5,6 +5,14 @@ import type { Shapes } from "../../api/client";
 
 export type Purpose = Shapes["Purpose"];
 
+/** Where a rule or a price holds, as a form has it; "" and null are all. */
+export interface Place {
+  tenant_id: number | null;
+  country: string;
+  operator: string;
+  purpose: Purpose | "";
+}
+
 export const PURPOSES: Purpose[] = ["otp", "transactional", "promotional"];
 export const OPERATORS = ["cmcc", "unicom", "telecom", "broadnet", "ported"];
 /** Offered first; any other can be typed. */
