@@ -5,11 +5,12 @@ that program is absent; how many were skipped, and for want of what, stands at t
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final
 
 import hypothesis
@@ -19,6 +20,7 @@ import uvloop
 import database as databases
 
 ABSENT: Final = "skipped because absent: "
+GC_YOUNG, GC_MIDDLE, GC_OLD = 50_000, 20, 50  # as the program's: src/hongyan/rooms.py
 
 # What does not balance is shown, and not only that it does not.
 pytest.register_assert_rewrite("install", "plane")
@@ -46,6 +48,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from spread import Spread
 
     return Spread(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the collector from walking thousands of tests again and again: a tenth of the time of all."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG, GC_MIDDLE, GC_OLD)
 
 
 @pytest.fixture(scope="session")

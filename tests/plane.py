@@ -128,7 +128,7 @@ class Plane:
         for task in self.loops:
             task.cancel()
         await asyncio.wait(self.loops)
-        for line in self.gateway._lines.values():
+        for line in self.gateway.lines.open.values():
             sessions = getattr(line.channel, "_sessions", None)
             if sessions is not None:
                 sessions._keeper.cancel()

@@ -9,16 +9,17 @@ from typing import Any, Final
 
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# A worker that looks at pages starts a program and a browser for them: two look at ours, each in one language.
-WIDE: Final = "pages in Chinese"
-NARROW: Final = "pages in English, and whatever else a browser is for"
+# A worker that looks at pages starts a program and a browser for them, and each page is dear at first.
+PAGES: Final = "our pages"
 STRANGERS: Final = "pages of other people, with our widget"
 INSTALLS: Final = "installs of many processes"
-FIRST: Final = (WIDE, NARROW, INSTALLS, STRANGERS)
+# What reads all of the program's sources.
+READERS: Final = "sources and documents"
+FIRST: Final = (INSTALLS, PAGES, STRANGERS)
 INSTALLING: Final = re.compile(r"/test_(run(_\w+)?|backup)\.py::")
-BROWSING: Final = re.compile(r"/console/test_(?!sources)\w+\.py::")
+BROWSING: Final = re.compile(r"/console/test_(openings|pages|safety|walk)\.py::")
 STRANGE: Final = re.compile(r"/console/test_(widget|shop)\.py::")
-CHINESE: Final = re.compile(r"-zh-light-|\[zh\]")
+READING: Final = re.compile(r"/test_(house|documents|gotchas|reasons|sources)\.py::")
 BRIEF: Final = re.compile(r"/(channels|simulator|vocab|wire)/")  # thousands, of milliseconds each
 
 
@@ -41,7 +42,9 @@ def group_of(test: str) -> str:
     if STRANGE.search(test):
         return STRANGERS
     if BROWSING.search(test):
-        return WIDE if CHINESE.search(test) else NARROW
+        return PAGES
     if INSTALLING.search(test):
         return INSTALLS
+    if READING.search(test):
+        return READERS
     return test.partition("::")[0] if BRIEF.search(test) else test

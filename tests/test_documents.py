@@ -171,7 +171,12 @@ def _tables() -> frozenset[str]:
 
 def _writers(table: str) -> set[str]:
     writes = re.compile(rf"(?:INSERT INTO|UPDATE|DELETE FROM)\s+{table}\b")
-    return {str(file.relative_to(SOURCE)) for file in SOURCE.rglob("*.py") if writes.search(read(file))}
+    return {file for file, text in _sources().items() if writes.search(text)}
+
+
+@cache
+def _sources() -> Mapping[str, str]:
+    return {str(file.relative_to(SOURCE)): read(file) for file in SOURCE.rglob("*.py")}
 
 
 # ── settings, metrics, commands ───────────────────────────────────────────────────────────────────────
@@ -218,7 +223,7 @@ def _commands(line: str) -> Iterator[list[str]]:
 
 
 def _exists(words: list[str]) -> bool:
-    command: Any = typer.main.get_command(application())
+    command = _command()
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words[0]]
         words = words[1:]
@@ -228,6 +233,11 @@ def _exists(words: list[str]) -> bool:
         option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }
     return {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+
+
+@cache
+def _command() -> Any:
+    return typer.main.get_command(application())
 
 
 def test_a_command_that_is_none_is_noticed() -> None:

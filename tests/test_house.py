@@ -23,7 +23,8 @@ SCHEMA: Final = SOURCE / "schema"
 FLOORS: Final = (
     ("vocab", "wire", "settings", "clock", "schema"),
     ("observe", "vault", "postgres"),
-    ("db", "egress", "mail", "gather"),
+    ("db", "egress", "mail"),
+    ("gather",),
     ("channels",),
     ("way",),
     ("control",),
@@ -61,6 +62,7 @@ EVIDENT_LINES_MAX: Final = 6  # what is shorter may be understood without a docs
 class Module(NamedTuple):
     """One file of the program."""
 
+    path: Path
     name: str  # dotted, without hongyan
     room: str
     tree: ast.Module
@@ -77,7 +79,7 @@ def sources() -> list[Module]:
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
-        modules.append(Module(name, parts[0], ast.parse(path.read_text("utf-8"), str(path))))
+        modules.append(Module(path, name, parts[0], ast.parse(path.read_text("utf-8"), str(path))))
     return modules
 
 

@@ -133,11 +133,11 @@ async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leave
 async def _watch_demo(demo: install.Install) -> str:
     """Start it; return what a newcomer has read once it says how to stop it."""
     before = len(demo.log.read_text()) if demo.log.exists() else 0
-    await demo.start("--demo")
 
     async def shown() -> bool:
         return "Ctrl-C stops everything" in demo.log.read_text()[before:]
 
+    await demo.start("--demo")
     await install.until(shown, "the demo shows nothing")
     return demo.log.read_text()[before:]
 

@@ -264,23 +264,20 @@ async def _waiting(here: Here, persons: Sequence[str]) -> Sequence[Answer]:
 # ── what dies ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_messages_flow_while_control_dies_or_is_stopped_and_it_is_back_by_itself(
-    database: str, how: signal.Signals
-) -> None:
+async def test_messages_flow_while_control_dies_or_is_stopped_and_it_is_back_by_itself(database: str) -> None:
     back = asyncio.Event()
     async with managed(database) as here, asyncio.TaskGroup() as tasks:
         endless = itertools.takewhile(lambda _: not back.is_set(), numbers(MANY))
         flowing = tasks.create_task(here.laid.caller.insist_on(endless))
-        await _promised(here, 100)
-        (victim,) = here.laid.install.processes()["control"]
-        os.kill(victim, how)
-        said = await _asked_until_back(here)
-        before = len(here.laid.caller.promised)
-        await _promised(here, before + 100)
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            await _promised(here, len(here.laid.caller.promised) + 100)
+            (victim,) = here.laid.install.processes()["control"]
+            os.kill(victim, how)
+            said = await _asked_until_back(here)
+            assert said.keys() <= {200, 503}
+        await _promised(here, len(here.laid.caller.promised) + 100)
         back.set()
         await flowing
-        assert said.keys() <= {200, 503}
         assert here.laid.caller.refused == {}
         ids = sorted(here.laid.caller.promised.values())
         count = len(ids)

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 DATABASE_START_S = 300.0  # recovery of a large log may take minutes
 RESTART_S = 0.2  # a role that died comes back after this, doubling while it keeps dying
 RESTART_S_MAX = 10.0
-DEMO_OPERATOR_PORT = 27_750
+DEMO_OPERATOR_PORTS = range(27_000, 28_000)
 PARENT_GAP_S = 0.5
 OWED_TOPIC = "owed"  # NOTIFY: a gateway without a clerk owes notices
 STEADY_S = 30.0  # alive for so long: the next death is a new one
@@ -310,7 +311,7 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    port = _free_port() if demo else 0
+    port = _operator_port(settings.state_dir) if demo else 0
     extra = {"simulator": ["simulate", f"--port={port}", f"--parent={os.getpid()}"]} if demo else {}
     tell = _say if demo else lambda line: log.info("supervisor.database", line=line)
     if "door" in settings.layout:
@@ -342,9 +343,13 @@ async def _demand_address(settings: Settings) -> None:
         await asyncio.sleep(PARENT_GAP_S)
 
 
-def _free_port() -> int:
-    """Return the practice operator's port: the same at every start if it is free, so that nothing has to change."""
-    for wanted in (DEMO_OPERATOR_PORT, 0):
+def _operator_port(state_dir: Path) -> int:
+    """Return the practice operator's port: the same at every start if it is free, so that nothing has to change.
+
+    Each state folder has another, so that demos that begin together do not find the same one free.
+    """
+    own = zlib.crc32(os.fsencode(state_dir.absolute())) % len(DEMO_OPERATOR_PORTS)
+    for wanted in (DEMO_OPERATOR_PORTS[own], 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", wanted))

@@ -1,11 +1,11 @@
-"""One program a worker, one browser a module: a browser's loop would stand in the way of other modules' tests."""
+"""One program, one browser and its people a worker: their loop stands in the way of tests outside of this folder."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from console import hostile as texts
 from console import sight
@@ -19,15 +19,31 @@ def demo() -> Iterator[sight.Demo]:
         yield one
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sight.browsing() as one:
+@pytest.fixture(scope="package")
+def playwright(demo: sight.Demo) -> Iterator[Playwright]:
+    """Begun after the program, so that it ends before: to stop the program takes a loop."""
+    assert demo
+    with sync_playwright() as one:
         yield one
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The browser of our pages: what they do is done once, and to compile it would take longer."""
+    with sight.browsing(playwright, "--js-flags=--no-maglev,--no-opt") as one:
+        yield one
+
+
+@pytest.fixture(scope="package")
+def strange_browser(playwright: Playwright) -> Iterator[Browser]:
+    """The browser of pages with our widget, which has work to do."""
+    with sight.browsing(playwright) as one:
+        yield one
+
+
+@pytest.fixture(scope="package")
 def people(browser: Browser, demo: sight.Demo) -> Iterator[People]:
-    """People who stay signed in for a module, each at a browser of their own: coming in takes longer than looking."""
+    """People who stay signed in, each at a browser of their own: coming in takes longer than looking."""
     with ExitStack() as stack:
 
         @cache
@@ -38,13 +54,6 @@ def people(browser: Browser, demo: sight.Demo) -> Iterator[People]:
 
 
 @pytest.fixture(scope="package")
-def laid() -> dict[str, Mapping[str, str]]:
-    return {}
-
-
-@pytest.fixture
-def hostile(laid: dict[str, Mapping[str, str]], browser: Browser, demo: sight.Demo) -> Mapping[str, str]:
-    """What hostile.py lays, once a program."""
-    if demo.base not in laid:
-        laid[demo.base] = texts.lay(browser, demo)
-    return laid[demo.base]
+def hostile(people: People, demo: sight.Demo) -> Mapping[str, str]:
+    """What hostile.py lays."""
+    return texts.lay(people("owner", *sight.WIDE), people("operator", *sight.WIDE), demo)

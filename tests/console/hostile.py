@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from console.sight import Demo, Sight
 
@@ -22,15 +22,14 @@ def taken(page: Page) -> int:
     )
 
 
-def lay(browser: Browser, demo: Demo) -> Mapping[str, str]:
+def lay(owner: Sight, operator: Sight, demo: Demo) -> Mapping[str, str]:
     """Make one of everything that has a name, a note or a text of a person; returns ids by what they are of."""
-    with Sight(browser, demo, "owner") as owner, Sight(browser, demo, "operator") as operator:
-        ids = _tenants(owner) | _persons(owner) | _platform(operator) | _codes(owner, demo)
-        message = owner.ask("POST", "/v1/apps/1/messages", {
-            "to": "+8619900000001", "signature": "鸿雁", "template": "order", "sandbox": True, "reference": HOSTILE,
-            "params": {"order": "1", "day": "明天"},
-        })  # fmt: skip
-        review = operator.ask("GET", "/v1/reviews?kind=signature")["items"][0]["id"]
+    ids = _tenants(owner) | _persons(owner) | _platform(operator) | _codes(owner, demo)
+    message = owner.ask("POST", "/v1/apps/1/messages", {
+        "to": "+8619900000001", "signature": "鸿雁", "template": "order", "sandbox": True, "reference": HOSTILE,
+        "params": {"order": "1", "day": "明天"},
+    })  # fmt: skip
+    review = operator.ask("GET", "/v1/reviews?kind=signature")["items"][0]["id"]
     return {name: str(value) for name, value in (ids | {"message": message["id"], "review": review}).items()}
 
 

@@ -17,16 +17,17 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
     Page,
+    Playwright,
     Request,
     Response,
     expect,
-    sync_playwright,
 )
 
 import install
@@ -41,10 +42,15 @@ SWITCHES: Final = (
     "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion",
 )  # fmt: skip
 AXE: Final = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
-SHOTS: Final = Path(os.environ.get("CONSOLE_SHOTS") or Path(__file__).parents[2] / "build/console-shots")
+SHOTS: Final = os.environ.get("CONSOLE_SHOTS")  # where to keep what the tests see, if anybody wants it
+FAILED: Final = Path(__file__).parents[2] / "build/console-shots"
 Who = Literal["owner", "operator", "nobody"]
 Language = Literal["zh", "en"]
 Theme = Literal["light", "dark"]
+Look = tuple[Language, Theme, int]
+WIDE: Final[Look] = ("zh", "light", 1440)
+NARROW: Final[Look] = ("en", "dark", 390)
+LOOKS: Final = (WIDE, NARROW)
 
 
 @dataclass(frozen=True)
@@ -93,13 +99,12 @@ def _shown(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 
 @contextmanager
-def browsing() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
-        try:
-            yield browser
-        finally:
-            browser.close()
+def browsing(playwright: Playwright, *switches: str) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*SWITCHES, *switches])
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @dataclass
@@ -145,12 +150,12 @@ class Sight:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self.shot("failed")
+        if kind is not None and self._page is not None:
+            self._page.screenshot(path=Path(SHOTS or FAILED) / self._named("failed"))
         assert self._context is not None
         self._context.close()
         if kind is None:
-            assert self.complaints == []
+            assert self.complaints == [], self.complaints
 
     @property
     def page(self) -> Page:
@@ -182,8 +187,12 @@ class Sight:
         return answer.json()["data"]
 
     def go(self, path: str, *, anew: bool = True) -> Page:
-        """Go to a page of the console and wait until it has all it asked for. Not `anew`: from page to page, as by a link."""
-        if anew or "/console/" not in self.page.url:
+        """Go to a page of the console and wait until it has all it asked for.
+
+        Not `anew`: from another page, as by a link, which is half the work.
+        """
+        before, after = (urlsplit(address).path for address in (self.page.url, f"/console{path}"))
+        if anew or not before.startswith("/console/") or before == after:
             self.page.goto(f"/console{path}")
         else:
             self.page.evaluate(
@@ -211,11 +220,23 @@ class Sight:
                 break
             self.page.wait_for_timeout(50)
 
+    @contextmanager
+    def forgiving(self, pattern: str = "") -> Iterator[Self]:
+        """Begin without complaints; at the end of the block fail with those that came, but for what is meant to come."""
+        self.forgives, self.complaints = pattern, []
+        try:
+            yield self
+            assert self.complaints == [], self.complaints  # pytest looks into tests alone
+        finally:
+            self.forgives, self.complaints = "", []
+
     def shot(self, name: str) -> None:
-        """Keep a screenshot under SHOTS, for whoever wants to see what the test saw."""
-        if self._page is not None:
-            place = SHOTS / f"{name}.{self.who}.{self.language}.{self.theme}.{self.width}.png"
-            self._page.screenshot(path=place)
+        """Keep a screenshot for whoever wants to see what the test saw; it takes longer than some of the tests."""
+        if SHOTS:
+            self.page.screenshot(path=Path(SHOTS) / self._named(name))
+
+    def _named(self, name: str) -> str:
+        return f"{name}.{self.who}.{self.language}.{self.theme}.{self.width}.png"
 
     def faults(self) -> list[str]:
         """Return what axe finds serious or critical on this page: rule, and where."""

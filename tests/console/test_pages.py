@@ -1,5 +1,10 @@
-"""Every page, in both languages and themes, wide and narrow: nothing complains, nothing is in the way of anybody."""
+"""Every page, in both languages and themes, wide and narrow: nothing complains, nothing is in the way of anybody.
 
+A page is looked at in Chinese wide, come to by its address, or in English narrow, come to from another page, by turns;
+CONSOLE_LOOKS=all looks at each in both, as whoever changed a page should.
+"""
+
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -8,7 +13,7 @@ from playwright.sync_api import Browser
 
 from console.conftest import People
 from console.hostile import taken
-from console.sight import Demo, Language, Sight, Theme, Who
+from console.sight import LOOKS, Demo, Language, Sight, Theme, Who
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -17,7 +22,6 @@ BOTH: Final = ("owner", "operator")
 OWNER: Final = ("owner",)
 OPERATOR: Final = ("operator",)
 NOBODY: Final = ("nobody",)
-LOOKS: Final[tuple[tuple[Language, Theme, int], ...]] = (("zh", "light", 1440), ("en", "dark", 390))
 # Who looks at which page. Every place of the menu and every page of a route is here: test_sources.py. Names in braces are
 # ids of hostile.py.
 PAGES: Final[dict[str, tuple[Who, ...]]] = {
@@ -91,12 +95,21 @@ PAGES: Final[dict[str, tuple[Who, ...]]] = {
 
 
 def visits() -> list[tuple[Who, str, Language, Theme, int]]:
-    """Each page twice; where two look at it, one of them at each."""
-    return [
-        (people[place % len(people)], path, *look)
-        for place, look in enumerate(LOOKS)
-        for path, people in PAGES.items()
-    ]
+    """Each page in one look or in both; where two people look at it, by turns or one of them in each."""
+    if os.environ.get("CONSOLE_LOOKS") == "all":
+        return [
+            (people[place % len(people)], path, *look)
+            for place, look in enumerate(LOOKS)
+            for path, people in PAGES.items()
+        ]
+    chosen = []
+    for people in (NOBODY, OWNER, OPERATOR, BOTH):  # each kind evenly
+        theirs = [path for path, some in PAGES.items() if some == people]
+        chosen += [
+            (people[place // len(LOOKS) % len(people)], path, *LOOKS[place % len(LOOKS)])
+            for place, path in enumerate(theirs)
+        ]
+    return chosen
 
 
 @pytest.mark.parametrize(("who", "path", "language", "theme", "width"), visits())
@@ -109,17 +122,13 @@ def test_a_page_works_for_everybody(
     theme: Theme,
     width: int,
 ) -> None:
-    sight = people(who, language, theme, width)
-    sight.complaints.clear()
-    sight.go(path.format_map(hostile), anew=language == "zh")  # by its address, and from another page
-    sight.shot(path.strip("/").replace("/", "_") or "overview")
-    assert taken(sight.page) == 0
-    assert sight.faults() == []
-    assert sight.scrolls_sideways() <= 0
-    assert sight.page.title().count("·") == 1
-    complaints = list(sight.complaints)
-    sight.complaints.clear()
-    assert complaints == []
+    with people(who, language, theme, width).forgiving() as sight:
+        sight.go(path.format_map(hostile), anew=language == "zh")  # by its address, and from another page
+        sight.shot(path.strip("/").replace("/", "_") or "overview")
+        assert taken(sight.page) == 0
+        assert sight.faults() == []
+        assert sight.scrolls_sideways() <= 0
+        assert sight.page.title().count("·") == 1
 
 
 @pytest.mark.parametrize("who", BOTH)

@@ -1,7 +1,8 @@
-"""Whatever a refusal of ours gives as its reason has a Chinese wording in the console: the API says it in English alone.
+"""Whatever the API says in English alone has a Chinese wording in the console: reasons of refusals, and what else goes wrong.
 
-Reasons are found in the sources: what `reason=` of a Refusal is, and what is given to a function that takes a `reason` and
-makes a Refusal of it. Those with places to fill are wordings with holes.
+They are found in the sources: what `reason=` of a Refusal is, and what is given to a function that takes a `reason` and
+makes a Refusal of it; lines of files that were left out, why an upstream or a webhook could not be reached, what came of a
+trial, why a session ended. Those with places to fill are wordings with holes.
 """
 
 import ast
@@ -12,10 +13,28 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import test_house
+from hongyan.wire.session import End
+
 ROOT: Final = Path(__file__).parents[2]
 WORDINGS: Final = ROOT / "console/src/locales/reasons.zh.json"
 HOLE: Final = re.compile(r"\{\w*\}")
 REASONS_MIN: Final = 250  # so many there are: fewer found means that this test looks at nothing
+TROUBLES_MIN: Final = 50
+# Who says what goes wrong: files, the calls that take it, the functions that return it.
+TELLERS: Final = (
+    "channels/*.py",
+    "egress.py",
+    "control/trials.py",
+    "control/words.py",
+    "control/tables.py",
+    "doors/management/channels.py",
+)
+TAKING: Final = frozenset(
+    {"Fault", "Failed", "Trial", "Unreachable", "Unsure", "changed", "ended", "lost", "remarked"}
+)
+RETURNING: Final = frozenset({"disproof", "refusal", "refusal_of_address", "refusal_of_url", "welcomed"})
+UNTOLD: Final = frozenset({End.LOGIN_REFUSED, End.INACTIVE})  # connection.py does not tell these ends
 
 
 @cache
@@ -30,14 +49,19 @@ def shapes() -> Mapping[str, re.Pattern[str]]:
     return {reason: re.compile(r"\S+".join(map(re.escape, HOLE.split(reason)))) for reason in wordings()}
 
 
-@cache
 def trees() -> Mapping[Path, ast.Module]:
-    return {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src/hongyan").rglob("*.py"))}
+    return {module.path: module.tree for module in test_house.sources()}
 
 
 def called(call: ast.Call) -> str:
     """Return what is called, without what it belongs to."""
     return str(getattr(call.func, "id", getattr(call.func, "attr", "")))
+
+
+def assigned(node: ast.Assign) -> str:
+    """Return what is assigned to, without what it belongs to."""
+    target = node.targets[0]
+    return str(getattr(target, "id", getattr(target, "attr", "")))
 
 
 def takers() -> Iterator[tuple[Path | None, str, int]]:
@@ -82,14 +106,55 @@ def written(value: ast.expr) -> Iterator[str]:
         yield from written(value.orelse)
 
 
+def troubles() -> Iterator[tuple[str, str]]:
+    """What TELLERS say, with where: given to TAKING, returned by RETURNING, noted as a remark, told of a trial."""
+    sources = ROOT / "src/hongyan"
+    for path in (path for pattern in TELLERS for path in sources.glob(pattern)):
+        for node in ast.walk(trees()[path]):
+            said: list[ast.expr] = []
+            if isinstance(node, ast.Call) and called(node) in TAKING:
+                said = node.args
+            elif isinstance(node, ast.FunctionDef) and node.name in RETURNING:
+                said = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value]
+            elif isinstance(node, ast.Assign) and assigned(node) in {"remark", "words"}:
+                said = [node.value]
+            yield from ((text, f"{path.name}:{one.lineno}") for one in said for text in written(one) if text)
+
+
+def ends() -> Iterator[tuple[str, str]]:
+    """How a session may end, as connection.py tells it."""
+    path = ROOT / "src/hongyan/wire/session.py"
+    for call in ast.walk(trees()[path]):
+        if (
+            isinstance(call, ast.Call)
+            and called(call) == "_close"
+            and isinstance(call.args[0], ast.Attribute)
+        ):
+            end = End[call.args[0].attr]
+            texts = list(written(call.args[1])) or ["1"]
+            if end not in UNTOLD:
+                yield from (
+                    (f"{end}: {text}" if text else end, f"session.py:{call.lineno}") for text in texts
+                )
+
+
+def unworded(said: Mapping[str, str]) -> list[str]:
+    known = shapes().values()
+    return [
+        f"{where}: {text}" for text, where in said.items() if not any(one.fullmatch(text) for one in known)
+    ]
+
+
 def test_every_reason_of_a_refusal_has_a_chinese_wording() -> None:
     reasons = dict(given())
     assert len(reasons) >= REASONS_MIN
-    assert [
-        f"{where}: {reason}"
-        for reason, where in reasons.items()
-        if not any(shape.fullmatch(reason) for shape in shapes().values())
-    ] == []
+    assert unworded(reasons) == []
+
+
+def test_whatever_else_goes_wrong_has_a_chinese_wording() -> None:
+    said = dict(troubles()) | dict(ends())
+    assert len(said) >= TROUBLES_MIN
+    assert unworded(said) == []
 
 
 def test_a_wording_fills_the_holes_of_its_reason_and_no_others() -> None:

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, expect
 
+from console.conftest import People
 from console.hostile import HOSTILE, taken
-from console.sight import Demo, Sight
+from console.sight import WIDE, Demo, Sight
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -62,8 +63,8 @@ def test_another_site_can_change_nothing_with_the_cookie_of_who_visits_it(
         assert len(sight.ask("GET", "/v1/apps")["items"]) == before
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(demo: Demo, browser: Browser) -> None:
-    with Sight(browser, demo, "owner") as sight:
+def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(people: People) -> None:
+    with people("owner", *WIDE).forgiving() as sight:
         (cookie,) = sight.context.cookies()
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Strict"
@@ -83,8 +84,8 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(demo: Demo, br
         f"/audit?actor={quote(HOSTILE)}#{quote(HOSTILE)}",
     ],
 )
-def test_an_address_with_markup_in_it_is_only_words(demo: Demo, browser: Browser, path: str) -> None:
-    with Sight(browser, demo, "owner", forgives=r"^4\d\d |status of 4\d\d") as sight:
+def test_an_address_with_markup_in_it_is_only_words(people: People, path: str) -> None:
+    with people("owner", *WIDE).forgiving(r"^4\d\d |status of 4\d\d") as sight:
         sight.go(path)
         assert taken(sight.page) == 0
 
@@ -92,8 +93,8 @@ def test_an_address_with_markup_in_it_is_only_words(demo: Demo, browser: Browser
 @pytest.mark.parametrize(
     "to", ["//evil.example/", "https://evil.example/", "javascript:hostile=1", r"/\evil.example"]
 )
-def test_signing_in_leads_nowhere_else(demo: Demo, browser: Browser, to: str) -> None:
-    with Sight(browser, demo, "nobody", forgives="401") as sight:
+def test_signing_in_leads_nowhere_else(demo: Demo, people: People, to: str) -> None:
+    with people("nobody", *WIDE).forgiving("401") as sight:
         sight.go(f"/sign-in?to={quote(to)}")
         sight.page.fill("#email", "owner@example.com")
         sight.page.fill("#password", demo.passwords["owner"])
@@ -101,6 +102,9 @@ def test_signing_in_leads_nowhere_else(demo: Demo, browser: Browser, to: str) ->
         expect(sight.page.locator("nav")).to_be_attached()
         assert sight.page.url.startswith(f"{demo.base}/console/")
         assert taken(sight.page) == 0
+        sight.settled()
+        sight.page.goto("/healthz")  # a page that is signed out complains
+        sight.context.clear_cookies()
 
 
 def test_a_sign_in_that_ended_leads_back_to_where_somebody_was(demo: Demo, browser: Browser) -> None:

@@ -41,7 +41,7 @@ def loaded() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def owner(people: People) -> sight.Sight:
-    return people("owner", "zh", "light", 1440)
+    return people("owner", *sight.WIDE)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def shop(demo: sight.Demo, owner: sight.Sight) -> Iterator[Open]:
 
 @pytest.mark.needs("chromium")
 def test_a_stranger_registers_leaves_and_comes_back_with_one_code_each(
-    browser: Browser, owner: sight.Sight, shop: Open
+    strange_browser: Browser, owner: sight.Sight, shop: Open
 ) -> None:
-    with Visitor(browser) as person:
+    with Visitor(strange_browser) as person:
         told: list[object] = []
 
         def overhear(route: Route) -> None:
@@ -102,10 +102,10 @@ def test_a_stranger_registers_leaves_and_comes_back_with_one_code_each(
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_hosted_page_brings_its_person_back_logged_in(
-    browser: Browser, owner: sight.Sight, shop: Open, lang: sight.Language
+    strange_browser: Browser, owner: sight.Sight, shop: Open, lang: sight.Language
 ) -> None:
     number = f"199000000{41 + ['zh', 'en'].index(lang)}"
-    with Visitor(browser, lang=lang) as person:
+    with Visitor(strange_browser, lang=lang) as person:
         person.page.goto(shop.base)
         person.page.get_by_role("link").click()
         expect(person.page.locator("hongyan-verify button.main")).to_be_enabled()
@@ -121,9 +121,9 @@ def test_the_hosted_page_brings_its_person_back_logged_in(
 
 @pytest.mark.needs("chromium")
 def test_the_hosted_page_posts_its_proof_where_it_was_told(
-    browser: Browser, owner: sight.Sight, shop: Open
+    strange_browser: Browser, owner: sight.Sight, shop: Open
 ) -> None:
-    with Visitor(browser, forgives="404|403|Failed to load") as person:
+    with Visitor(strange_browser, forgives="404|403|Failed to load") as person:
         person.page.goto(
             f"{shop.hongyan}/verify/{shop.site_key}?return_to={shop.base}/verified&state=%3Cb%3E%26"
         )
@@ -140,9 +140,9 @@ def test_the_hosted_page_posts_its_proof_where_it_was_told(
 
 @pytest.mark.needs("chromium")
 def test_a_proof_that_was_begun_in_another_browser_logs_nobody_in(
-    browser: Browser, owner: sight.Sight, shop: Open
+    strange_browser: Browser, owner: sight.Sight, shop: Open
 ) -> None:
-    with Visitor(browser) as attacker:
+    with Visitor(strange_browser) as attacker:
         attacker.page.goto(f"{shop.base}/hosted")
         expect(attacker.page.locator("hongyan-verify button.main")).to_be_enabled()
         attacker.ask_for_code("19900000044")
@@ -150,15 +150,17 @@ def test_a_proof_that_was_begun_in_another_browser_logs_nobody_in(
         attacker.page.keyboard.type(code_of(owner, "19900000044"))
         attacker.page.wait_for_url(re.compile("/verified#proof="))
         link = attacker.page.url
-    with Visitor(browser, forgives="403|Failed to load") as victim:
+    with Visitor(strange_browser, forgives="403|Failed to load") as victim:
         victim.page.goto(link)
         expect(victim.page.locator("#said")).to_contain_text("another browser")
         expect(victim.page.locator("#inside")).to_be_hidden()
 
 
 @pytest.mark.needs("chromium")
-def test_the_shop_takes_no_proof_from_other_pages_and_no_invented_one(browser: Browser, shop: Open) -> None:
-    with Visitor(browser) as person:
+def test_the_shop_takes_no_proof_from_other_pages_and_no_invented_one(
+    strange_browser: Browser, shop: Open
+) -> None:
+    with Visitor(strange_browser) as person:
         post = person.context.request.post
         assert (
             post(

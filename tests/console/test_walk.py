@@ -74,7 +74,7 @@ class Hand:
         raise AssertionError(option)
 
     def go(self, path: str) -> None:
-        self.sight.go(path)
+        self.sight.go(path, anew=False)
 
     def sees(self, text: str | re.Pattern[str]) -> None:
         expect(self.page.locator("main").get_by_text(text).first).to_be_visible(timeout=20_000)

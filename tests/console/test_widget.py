@@ -19,12 +19,13 @@ from console.conftest import People
 from console.shopfront import NO_WORKER, Front, Visitor, code_of, suspicious, wrong
 from hongyan.otp import slider
 
+LINE: Final = 44  # pixels: a button with one line of text
 FORGIVEN: Final = r"40[03]|Failed to load resource"  # a challenge that is asked for comes as a refusal
 
 
 @pytest.fixture(scope="module")
 def front(demo: sight.Demo, people: People) -> Iterator[Front]:
-    owner = people("owner", "zh", "light", 1440)
+    owner = people("owner", *sight.WIDE)
     shopfront.lenient(owner)
     with shopfront.shopfront(demo.base) as one:
         one.site_key = shopfront.site_key(owner, demo, origins=[one.origin], sandbox=True)
@@ -33,7 +34,7 @@ def front(demo: sight.Demo, people: People) -> Iterator[Front]:
 
 @pytest.fixture
 def owner(people: People) -> sight.Sight:
-    return people("owner", "zh", "light", 1440)
+    return people("owner", *sight.WIDE)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def as_ever(front: Front) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def app_key(people: People) -> str:
-    return shopfront.basic(*shopfront.app_key(people("owner", "zh", "light", 1440)))
+    return shopfront.basic(*shopfront.app_key(people("owner", *sight.WIDE)))
 
 
 def redeemed(owner: sight.Sight, demo: sight.Demo, app_key: str, proof: str) -> str:
@@ -66,10 +67,10 @@ def redeemed(owner: sight.Sight, demo: sight.Demo, app_key: str, proof: str) -> 
 
 @pytest.mark.needs("chromium")
 def test_a_new_person_is_let_in_and_the_server_learns_the_number_once(
-    browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front, app_key: str
+    strange_browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front, app_key: str
 ) -> None:
     number = "19900000020"
-    with Visitor(browser) as person:
+    with Visitor(strange_browser) as person:
         person.go(front.origin)
         person.ask_for_code("199 0000 0020")
         expect(person.page.get_by_text("+86199****0020", exact=False).first).to_be_visible()
@@ -84,10 +85,10 @@ def test_a_new_person_is_let_in_and_the_server_learns_the_number_once(
 
 @pytest.mark.needs("chromium")
 def test_the_sixth_guess_is_refused_though_it_is_right(
-    browser: Browser, owner: sight.Sight, front: Front
+    strange_browser: Browser, owner: sight.Sight, front: Front
 ) -> None:
     front.lang = "en"
-    with Visitor(browser, lang="en") as person:
+    with Visitor(strange_browser, lang="en") as person:
         person.go(front.origin)
         person.ask_for_code("19900000021")
         code = code_of(owner, "19900000021")
@@ -105,10 +106,10 @@ def test_the_sixth_guess_is_refused_though_it_is_right(
 
 @pytest.mark.needs("chromium")
 def test_a_reload_loses_nothing_and_keeps_no_code_and_no_number(
-    browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front, app_key: str
+    strange_browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front, app_key: str
 ) -> None:
     number = "19900000022"
-    with Visitor(browser) as person:
+    with Visitor(strange_browser) as person:
         person.go(front.origin)
         person.ask_for_code(number)
         code = code_of(owner, number)
@@ -125,9 +126,11 @@ def test_a_reload_loses_nothing_and_keeps_no_code_and_no_number(
 
 
 @pytest.mark.needs("chromium")
-def test_everything_can_be_done_by_keyboard_alone(browser: Browser, owner: sight.Sight, front: Front) -> None:
+def test_everything_can_be_done_by_keyboard_alone(
+    strange_browser: Browser, owner: sight.Sight, front: Front
+) -> None:
     front.lang = "en"
-    with Visitor(browser, lang="en") as person:
+    with Visitor(strange_browser, lang="en") as person:
         person.go(front.origin)
         press, focused = (
             person.page.keyboard.press,
@@ -160,11 +163,11 @@ def test_everything_can_be_done_by_keyboard_alone(browser: Browser, owner: sight
 @pytest.mark.parametrize("lang", ["zh", "en"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_at_any_step(
-    browser: Browser, owner: sight.Sight, front: Front, lang: sight.Language, theme: sight.Theme
+    strange_browser: Browser, owner: sight.Sight, front: Front, lang: sight.Language, theme: sight.Theme
 ) -> None:
     number = f"199000000{24 + ['zh', 'en'].index(lang) * 2 + ['light', 'dark'].index(theme)}"
     front.lang = lang
-    with Visitor(browser, lang=lang, theme=theme, width=320) as person:
+    with Visitor(strange_browser, lang=lang, theme=theme, width=320) as person:
         person.go(front.origin)
         assert person.faults() == []
         person.page.keyboard.press("Tab")
@@ -172,6 +175,9 @@ def test_axe_finds_nothing_at_any_step(
         assert person.faults() == []
         person.ask_for_code(number)
         assert person.faults() == []
+        buttons = person.page.locator("hongyan-verify button")
+        heights = buttons.evaluate_all("(all) => all.map((one) => one.offsetHeight)")
+        assert set(heights) == {LINE}  # no text of a button breaks, the countdown's neither
         code = code_of(owner, number)
         person.page.keyboard.type(wrong(code))
         person.says(re.compile("4"))
@@ -184,10 +190,10 @@ def test_axe_finds_nothing_at_any_step(
 
 @pytest.mark.needs("chromium")
 def test_where_no_worker_may_run_the_work_is_done_on_the_page(
-    browser: Browser, owner: sight.Sight, front: Front
+    strange_browser: Browser, owner: sight.Sight, front: Front
 ) -> None:
     front.policy = NO_WORKER
-    with Visitor(browser, forgives="worker|blob:") as person:
+    with Visitor(strange_browser, forgives="worker|blob:") as person:
         person.go(front.origin)
         person.ask_for_code("19900000028")
         person.page.keyboard.type(code_of(owner, "19900000028"))
@@ -195,9 +201,9 @@ def test_where_no_worker_may_run_the_work_is_done_on_the_page(
 
 
 @pytest.mark.needs("chromium")
-def test_what_goes_wrong_is_said_in_words(browser: Browser, front: Front) -> None:
+def test_what_goes_wrong_is_said_in_words(strange_browser: Browser, front: Front) -> None:
     front.lang = "en"
-    with Visitor(browser, lang="en", forgives=FORGIVEN) as person:
+    with Visitor(strange_browser, lang="en", forgives=FORGIVEN) as person:
         person.go(front.origin)
         for typed, said in (("abc", "Enter a phone number"), ("1234567", "no number that can receive"),
                             ("13800138000", "Only test numbers")):  # fmt: skip
@@ -218,10 +224,10 @@ def test_what_goes_wrong_is_said_in_words(browser: Browser, front: Front) -> Non
 
 @pytest.mark.needs("chromium")
 def test_sending_again_waits_for_its_time_and_the_server_keeps_its_own(
-    browser: Browser, owner: sight.Sight, front: Front
+    strange_browser: Browser, owner: sight.Sight, front: Front
 ) -> None:
     front.lang = "en"
-    with Visitor(browser, lang="en", forgives="429|Failed to load resource") as person:
+    with Visitor(strange_browser, lang="en", forgives="429|Failed to load resource") as person:
         person.page.clock.install()
         person.go(front.origin)
         person.ask_for_code("19900000032")
@@ -241,11 +247,11 @@ def test_sending_again_waits_for_its_time_and_the_server_keeps_its_own(
 
 @pytest.mark.needs("chromium")
 def test_a_page_of_another_origin_is_told_so_and_gets_nothing(
-    browser: Browser, demo: sight.Demo, front: Front
+    strange_browser: Browser, demo: sight.Demo, front: Front
 ) -> None:
     with (
         shopfront.shopfront(demo.base) as other,
-        Visitor(browser, forgives="CORS|Failed to load|403") as person,
+        Visitor(strange_browser, forgives="CORS|Failed to load|403") as person,
     ):
         other.site_key = front.site_key
         person.page.goto(other.origin)
@@ -259,8 +265,10 @@ def test_a_page_of_another_origin_is_told_so_and_gets_nothing(
 
 
 @pytest.mark.needs("chromium")
-def test_a_page_that_could_not_ask_asks_again_when_it_is_told_to(browser: Browser, front: Front) -> None:
-    with Visitor(browser, forgives="Failed to load") as person:
+def test_a_page_that_could_not_ask_asks_again_when_it_is_told_to(
+    strange_browser: Browser, front: Front
+) -> None:
+    with Visitor(strange_browser, forgives="Failed to load") as person:
         person.page.route("**/v1/widget/**", lambda route: route.abort())
         person.page.goto(front.origin)
         person.says("网络连接失败")
@@ -272,11 +280,11 @@ def test_a_page_that_could_not_ask_asks_again_when_it_is_told_to(browser: Browse
 
 @pytest.mark.needs("chromium")
 def test_a_puzzle_is_solved_by_keyboard_and_a_wrong_place_brings_another(
-    browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front
+    strange_browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front
 ) -> None:
     front.scene, front.lang = "register", "en"
     front.site_key = shopfront.site_key(owner, demo, origins=[front.origin], scenes=["register"])
-    with Visitor(browser, lang="en", forgives=FORGIVEN) as person, suspicious(owner, demo, front):
+    with Visitor(strange_browser, lang="en", forgives=FORGIVEN) as person, suspicious(owner, demo, front):
         person.go(front.origin)
         person.at("number").fill("19900000030")
         person.page.keyboard.press("Enter")
@@ -291,11 +299,11 @@ def test_a_puzzle_is_solved_by_keyboard_and_a_wrong_place_brings_another(
 
 @pytest.mark.needs("chromium")
 def test_who_cannot_see_a_picture_lets_the_browser_work_longer_instead(
-    browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front
+    strange_browser: Browser, demo: sight.Demo, owner: sight.Sight, front: Front
 ) -> None:
     front.scene = "bind"
     front.site_key = shopfront.site_key(owner, demo, origins=[front.origin], scenes=["bind"])
-    with Visitor(browser, forgives=FORGIVEN) as person, suspicious(owner, demo, front):
+    with Visitor(strange_browser, forgives=FORGIVEN) as person, suspicious(owner, demo, front):
         person.go(front.origin)
         person.at("number").fill("19900000031")
         person.page.keyboard.press("Enter")

@@ -14,7 +14,7 @@ from hongyan.wire import smpp
 from hongyan.wire.smpp import CommandStatus, MessageState
 from simulator.esme import NUMBER, PATIENCE_S, SENDER, Esme, submission
 
-SWIFT = "report_delay_s=0.005 resend_after_s=0.05 "
+SWIFT = "report_delay_s=0.005 "  # and nothing is sent again unless that is a test's law
 
 
 def build(words: str = "", *rules: str, lines: Path | None = None) -> Simulator:
@@ -300,7 +300,7 @@ async def test_reports_of_a_transmitter_go_to_the_receiver_of_its_account() -> N
 
 
 async def test_an_unanswered_report_comes_again_on_the_next_session() -> None:
-    async with build("resend_after_s=60") as simulator:
+    async with build() as simulator:
         async with await Esme.bound(simulator.port, answers=False) as esme:
             esme.text()
             [first] = await esme.receipts()
@@ -335,6 +335,7 @@ async def test_an_outage_forgets_nothing() -> None:
 
 async def test_a_report_put_off_comes_again_and_a_rejected_one_does_not() -> None:
     async with build() as simulator, await Esme.bound(simulator.port, answers=False) as esme:
+        simulator.behave(parse(SWIFT + "resend_after_s=0"))  # the session goes on waiting as long as before
         esme.text()
         [first] = await esme.delivers()
         esme.answer(first, CommandStatus.X_T_APPN)
@@ -362,7 +363,7 @@ async def test_an_unanswered_report_is_tried_so_often_and_no_more() -> None:
 
 
 async def test_a_closed_window_makes_reports_wait() -> None:
-    words = "window_max=1 resend_after_s=60"
+    words = "window_max=1"
     async with build(words) as simulator, await Esme.bound(simulator.port, answers=False) as esme:
         esme.text()
         esme.text(number="13900000000")

@@ -9,7 +9,8 @@ from hongyan.wire.sgip import LoginType, Result
 from simulator.esme import NUMBER, SENDER
 from simulator.sp import NAME, SECRET, Listener, Sgip
 
-SWIFT = "report_delay_s=0.005 resend_after_s=0.02 "
+SWIFT = "report_delay_s=0.005 "
+AGAIN = "resend_after_s=0.05 "  # so long until the operator calls again, or sends again what has no answer
 USER = f"86{NUMBER}"
 
 
@@ -68,7 +69,7 @@ async def test_texts_from_handsets_are_delivered_there_even_before_an_sp_came() 
 
 async def test_reports_wait_until_the_sp_listens() -> None:
     async with Listener() as listener:
-        simulator = build(sp=listener)
+        simulator = build(AGAIN, sp=listener)
     # Nobody listens there any more.
     async with simulator, await Sgip.entered(simulator.port) as sp:
         sp.text()
@@ -79,7 +80,7 @@ async def test_reports_wait_until_the_sp_listens() -> None:
 
 
 async def test_an_sp_that_refuses_the_operator_is_called_again() -> None:
-    async with Listener(refusals=2) as listener, build(sp=listener) as simulator:
+    async with Listener(refusals=2) as listener, build(AGAIN, sp=listener) as simulator:
         async with await Sgip.entered(simulator.port) as sp:
             sp.text()
             await listener.reports()
@@ -87,14 +88,25 @@ async def test_an_sp_that_refuses_the_operator_is_called_again() -> None:
 
 
 async def test_a_report_on_a_connection_that_breaks_comes_again() -> None:
-    async with Listener(drops=1) as listener, build(sp=listener) as simulator:
+    async with Listener(drops=1) as listener, build(AGAIN, sp=listener) as simulator:
         async with await Sgip.entered(simulator.port) as sp:
             sp.text()
             [ack] = await sp.acks()
-            [report] = await listener.reports()
+            [report, *_] = await listener.reports()
         assert report.id == ack.id
         await listener.until(lambda: simulator.statistics().reports_acked == 1)
-        assert simulator.statistics().reports_resent == 1
+        assert simulator.statistics().reports_resent >= 1
+
+
+async def test_what_lies_unread_while_the_operator_rests_is_no_silence_of_the_sp() -> None:
+    words = "read_pause_s=0.2 resend_after_s=0.15"
+    async with build(words) as simulator, await Sgip.entered(simulator.port) as sp:
+        sp.text(copies=5)
+        reports = await sp.reports(5)
+        sp.text()  # a round trip: the answers have been read
+        await sp.acks(6)
+        assert len({report.id for report in reports}) == 5
+        assert (simulator.statistics().reports_acked, simulator.statistics().reports_resent) == (5, 0)
 
 
 async def test_an_outage_ends_the_operator_s_own_connections_too() -> None:

@@ -299,8 +299,8 @@ class WireLine(asyncio.Protocol, ABC):
 
     def _look_s(self) -> float:
         behaviour = self._behaviour
-        shortest_s = min(behaviour.resend_after_s, behaviour.sgip_idle_s or LOOK_S)
-        return min(LOOK_S, shortest_s / 2 + 0.01)
+        idle_s, heartbeat_s = behaviour.sgip_idle_s or LOOK_S, behaviour.enquire_link_s or LOOK_S
+        return min(LOOK_S, min(behaviour.resend_after_s, idle_s, heartbeat_s) / 2 + 0.01)
 
     def _over(self, events: list[session.Event]) -> None:
         """Give back to the centre what was not answered."""
@@ -316,7 +316,8 @@ class WireLine(asyncio.Protocol, ABC):
                 LIMITS,
                 window_size=behaviour.window_max or self.window_size,
                 owed_max=behaviour.owed_acks_max or LIMITS.owed_max,
-                ack_wait_s=behaviour.resend_after_s,
+                # Its answer may lie unread for as long as we rest.
+                ack_wait_s=behaviour.resend_after_s + behaviour.read_pause_s,
                 heartbeat_s=behaviour.enquire_link_s or NO_HEARTBEAT_S,
             )
         )
