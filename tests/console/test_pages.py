@@ -138,8 +138,12 @@ def test_the_scripts_of_the_first_page_and_its_charts_are_small(
     with Sight(browser, demo, who) as sight:
         sight.go("/")
         sight.page.wait_for_selector("canvas")
-        octets = sight.page.evaluate(
-            "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('.js'))"
-            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        scripts: dict[str, int] = dict(
+            sight.page.evaluate(
+                "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('.js'))"
+                ".map((one) => [one.name.split('/').pop(), one.encodedBodySize])"
+            )
         )
-        assert 0 < octets <= FIRST_PAGE_OCTETS_MAX
+        # Fetched where a channel is down just now, and only there: it may be, for what other tests have done to it.
+        of_all = {name: octets for name, octets in scripts.items() if not name.startswith("reasons.zh-")}
+        assert 0 < sum(of_all.values()) <= FIRST_PAGE_OCTETS_MAX, of_all
