@@ -360,6 +360,19 @@ async def test_while_codes_are_guessed_at_only_those_behind_a_challenge_are_comp
     assert (await caller.check(verification, code))["valid"]
 
 
+async def test_while_codes_are_guessed_at_an_acquaintance_is_asked_for_the_challenge_that_his_code_needs(
+    caller: Caller,
+) -> None:
+    verification = await caller.start()
+    assert (await caller.check(verification, await caller.code(verification)))["valid"]
+    async with caller.world.database.transaction() as tx:
+        await meter.missed(tx, {caller.world.tenant_id: 0.02}, clock.now_s())
+    await move(caller.world, 61)
+    refused = await caller.ask("", LOGIN)
+    assert (refused.status, refused.code) == (403, "Verify.ChallengeRequired")
+    assert refused.json["detail"]["reasons"] == ["meter"]
+
+
 async def test_a_message_that_is_refused_ends_its_verification(caller: Caller) -> None:
     world = caller.world
     async with world.database.transaction() as tx:
@@ -401,9 +414,20 @@ async def test_a_sandbox_key_has_a_code_that_is_known_and_proves_nothing_to_anot
     sandbox = Caller(world, doors, key_id)
     verification = await sandbox.start(LOGIN | {"to": "+8619900000000"})
     assert (await caller.check(verification, "123456"))["reason"] == "not_found"
+    for deed in ("resend", "cancel"):
+        assert (await caller.ask(f"/{verification}/{deed}")).code == "Verify.NotFound"
     proof = (await sandbox.check(verification, "123456"))["proof"]
     assert (await caller.ask("/redeem", {"proof": proof})).code == "Verify.ProofInvalid"
     assert (await sandbox.ask("/redeem", {"proof": proof})).json["data"]["to"] == "+8619900000000"
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7:443", "203.0.113", "unknown", "a, b"])
+async def test_what_is_no_address_is_refused_and_not_left_uncounted(caller: Caller, address: str) -> None:
+    refused = await caller.ask("", LOGIN | {"ip": address})
+    assert (refused.status, refused.code) == (400, "Request.InvalidParameter")
+    assert refused.json["detail"]["parameter"] == "ip"
+    verification = await caller.start(LOGIN | {"ip": "2001:db8::7"})
+    assert (await caller.ask(f"/{verification}/resend", {"ip": address})).code == "Request.InvalidParameter"
 
 
 async def test_an_id_that_never_was_is_answered_like_a_wrong_code(caller: Caller) -> None:

@@ -107,18 +107,24 @@ async def _granted(heard: "asyncio.Future[Any]") -> Any:
 
 
 @contextlib.asynccontextmanager
-async def asking(dsn: str, policy: str = '{"challenge": "never"}') -> AsyncIterator[Asking]:
-    """Run issuer and checker for one tenant with a template for codes and a policy (JSON)."""
+async def asking(
+    dsn: str,
+    policy: str = '{"challenge": "never"}',
+    variables: str = VARIABLES,
+    bodies: Sequence[str] = (BODY,),
+) -> AsyncIterator[Asking]:
+    """Run issuer and checker for one tenant with templates for codes and a policy (JSON)."""
     async with make.world(dsn) as world:
         async with world.database.transaction() as tx:
-            await make.template(
-                tx,
-                tenant_id=world.tenant_id,
-                purpose=Purpose.OTP,
-                body=BODY,
-                variables=VARIABLES,
-                signature_id=world.signature_id,
-            )
+            for body in bodies:
+                await make.template(
+                    tx,
+                    tenant_id=world.tenant_id,
+                    purpose=Purpose.OTP,
+                    body=body,
+                    variables=variables,
+                    signature_id=world.signature_id,
+                )
             await tx.execute(POLICY_SQL, world.tenant_id, policy)
             key_id = await make.app_key(tx, world.vault, app_id=world.app_id)
         keeper, book, moving = Keeper(world.database, world.vault), BookKeeper(world.database), Clock()

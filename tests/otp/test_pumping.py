@@ -238,10 +238,10 @@ def test_where_a_template_takes_no_longer_code_there_are_fewer_tries_and_a_chall
     assert one.judge(ask(), Rules(), 1, 0.0).level is Level.NOTHING
 
 
-def test_beyond_a_hundredth_hit_everybody_unknown_is_challenged_even_where_pumping_is_only_monitored() -> (
-    None
-):
+def test_beyond_a_hundredth_hit_everybody_is_challenged_even_where_pumping_is_only_monitored() -> None:
     one = wards(hits={1: 0.02})
     assert one.strictness(1) is Strictness.STRICT
     assert one.judge(ask(), Rules(monitor=True), 1, 0.0) == Judgement(Level.WORK, ("meter",))
-    assert one.judge(ask(known=True), Rules(), 1, 0.0).level is Level.NOTHING
+    assert one.judge(ask(known=True), Rules(), 1, 0.0) == Judgement(Level.WORK, ("meter",))
+    assert one.judge(ask(), Rules(allow_prefixes=("+",)), 1, 0.0) == Judgement(Level.WORK, ("meter",))
+    assert wards(hits={1: 0.002}).judge(ask(known=True), Rules(), 1, 0.0).level is Level.NOTHING

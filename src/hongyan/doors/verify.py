@@ -26,7 +26,7 @@ from hongyan.otp import resend as resending
 from hongyan.otp.check import CheckedCode, Guess
 from hongyan.otp.issue import Started
 from hongyan.otp.resend import Again
-from hongyan.otp.wish import Kept, Wish
+from hongyan.otp.wish import Kept, Wish, network
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.verification import SCENE_BY_NUMBER, Scene, State
@@ -59,7 +59,7 @@ class AskedVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         str, Meta(max_length=35, pattern="^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$", description="BCP 47 tag")
     ] = ""
     template: Annotated[
-        Name, Meta(description="Empty: the policy's, else the only one that takes a code")
+        Name, Meta(description="Empty: the policy's, else the first that was made and takes such a code")
     ] = ""
     signature: Name = ""
     params: Params = {}
@@ -126,6 +126,7 @@ VERIFY: Final = (
     Code.VERIFY_SUSPECTED,
     Code.VERIFY_BUDGET,
     Code.VERIFY_FACTOR_REQUIRED,
+    Code.VERIFY_CARELESS,
 )
 
 # ─── the hot routes ───────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +155,7 @@ def _start(door: Door, asked: Asked, then: Then, key: Key) -> None:
         payee=body.payee,
         email=body.email,
         medium=body.medium,
-        address=body.ip,
+        address=_address(body.ip),
         device=body.device,
         challenge=body.challenge,
         reference=body.reference,
@@ -182,6 +183,13 @@ def _told(
         then(door.refuse(asked, outcome))
     else:
         then(exchange.answered(asked, outcome, status))
+
+
+def _address(said: str) -> str:
+    """Return a person's address. Raises Refusal where it is none: its limits would count nobody, and nobody would know."""
+    if said and not network(said):
+        raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="ip", reason="no address of IPv4 or IPv6")
+    return said
 
 
 def _index(door: Door, number: str) -> bytes | None:
@@ -219,7 +227,7 @@ async def resend(door: Door, caller: Caller, asked: Asked, path: Mapping[str, st
     again = Again(
         medium=body.medium,
         email=body.email,
-        address=body.ip,
+        address=_address(body.ip),
         device=body.device,
         challenge=body.challenge,
     )

@@ -1,6 +1,7 @@
 """How strict a tenant is about codes, and what a guesser gains by it: pure values with their bounds.
 
-Entry points: Policy, and Bound.of(), which says how likely a guess is; policies.py refuses what is careless. Defaults and
+Entry points: Policy, and Bound.of(), which says how likely a guess is; policies.py refuses what is careless, kept_to() keeps
+templates from undoing that. Defaults and
 bounds are those of the standards: NIST SP 800-63B-4 §3.1.3 (at most 10 minutes, at least 6 digits, failures that no new code
 resets) and OWASP ASVS 5.0 §6.5 (single use, at least 20 bits); the figures of sends are those of the mainland's clouds.
 """
@@ -54,7 +55,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     address_soft_hour: Annotated[int, Meta(ge=0, le=10_000)] = 5
     device_hour: Annotated[int, Meta(ge=1, le=1_000)] = 10
     device_soft_10_minutes: Annotated[int, Meta(ge=0, le=1_000)] = 3
-    template: Annotated[str, Meta(max_length=64, description="Empty: the tenant's only one for codes")] = ""
+    template: Annotated[str, Meta(max_length=64, description="Empty: the tenant's first one for codes")] = ""
     signature: Annotated[str, Meta(max_length=64)] = ""
     host: Annotated[
         str,
@@ -113,6 +114,22 @@ class Bound(msgspec.Struct, frozen=True):
         by_factor = (FAILURES_MAX - 1 + policy.tries * policy.at_once) * 365.25 / 30
         guesses = min(by_sends, by_waits, by_factor)
         return cls(space, per_code, guesses, -math.expm1(guesses * alive * math.log1p(-1 / space)))
+
+
+def kept_to(policy: Policy, digits: int, alphabet: Literal["digits", "letters"]) -> Policy | None:
+    """Return the policy for a route that takes only so many characters, or only digits, and no more careless than any other.
+
+    Then a resend makes no other code, and there are as many tries as the bounds allow; None where one would be too many.
+    """
+    kept = msgspec.structs.replace(policy, digits=digits, alphabet=alphabet)
+    found = [kept] + [
+        msgspec.structs.replace(kept, resend="same", tries=tries) for tries in range(policy.tries, 0, -1)
+    ]
+    bounds = [(one, Bound.of(one)) for one in found]
+    return next(
+        (one for one, bound in bounds if bound.per_code <= PER_CODE_MAX and bound.per_year <= PER_YEAR_MAX),
+        None,
+    )
 
 
 def failure_wait_s(failures: int) -> float:

@@ -234,16 +234,18 @@ UPDATE verification
  WHERE tenant_id = $1 AND id = $2
 """
 CANCEL_SQL: LiteralString = """
-UPDATE verification SET state = $4, ended_at = $5, code = NULL, mac = NULL, mac_before = NULL, fallback_at = NULL
- WHERE tenant_id = $1 AND id = $2 AND app_id = $3 AND state = 0 AND expires_at > $5
+UPDATE verification SET state = $5, ended_at = $6, code = NULL, mac = NULL, mac_before = NULL, fallback_at = NULL
+ WHERE tenant_id = $1 AND id = $2 AND app_id = $3 AND sandbox = $4 AND state = 0 AND expires_at > $6
 RETURNING id
 """
-STATE_SQL: LiteralString = "SELECT state FROM verification WHERE tenant_id = $1 AND id = $2 AND app_id = $3"
+STATE_SQL: LiteralString = """
+SELECT state FROM verification WHERE tenant_id = $1 AND id = $2 AND app_id = $3 AND sandbox = $4
+"""
 
 
 async def cancel(tx: db.Tx, key: Key, verification: uuid.UUID, now_s: float) -> None:
     """End a verification that nobody needs any more; its code is erased. Raises Refusal."""
-    wanted = (key.tenant.id, db.Uuid(verification.bytes), key.app_id)
+    wanted = (key.tenant.id, db.Uuid(verification.bytes), key.app_id, key.sandbox)
     if await tx.fetchrow(CANCEL_SQL, *wanted, State.CANCELED.number, clock.moment(now_s)) is not None:
         return
     row = await tx.fetchrow(STATE_SQL, *wanted)

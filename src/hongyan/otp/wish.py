@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from hongyan.otp import autofill, codes, media
-from hongyan.otp.policy import Policies, Policy, policy_for
+from hongyan.otp import autofill, media
+from hongyan.otp.policy import Policies, Policy, kept_to, policy_for
 from hongyan.otp.pumping import Ask
 from hongyan.settings import Settings
 from hongyan.vault import Vault
@@ -33,7 +33,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     scene: Scene
     language: str = ""
-    template: str = ""  # empty: the policy's, else the only one there is
+    template: str = ""  # empty: the policy's, else the first that takes such a code
     signature: str = ""
     params: Mapping[str, str | int] = {}
     amount: str = ""
@@ -125,16 +125,8 @@ def plan(
     template = _template(wish, policy, key)
     variable, digits_max = _code_variable(template)
     kept = _kept(wish, policy, template, variable, key)
-    kind = template.text.rules[variable][0]
-    alphabet = policy.characters
-    if (
-        alphabet != codes.DIGITS
-        and kind.pattern is not None
-        and kind.pattern.fullmatch("A" * kind.characters_min) is None
-    ):
-        alphabet = codes.DIGITS  # its route takes no letters
-    digits = min(policy.digits, digits_max)
-    draft = kept.draft("0" * digits, policy)
+    policy = _kept_to(template, variable, digits_max, policy)
+    draft = kept.draft("0" * policy.digits, policy)
     cleared = guard.check(draft, key, snapshot, settings, now_s)
     e164 = cleared.number.e164
     phone_index = vault.phone_index(e164)
@@ -153,9 +145,9 @@ def plan(
             known=False,
             digits_max=digits_max,
         ),
-        digits=digits,
+        digits=policy.digits,
         digits_max=digits_max,
-        alphabet=alphabet,
+        alphabet=policy.characters,
         medium=_medium(wish, policy),
         bound=bound_to(vault, key.tenant.id, e164, wish.scene),
     )
@@ -206,15 +198,13 @@ def _template(wish: Wish, policy: Policy, key: Key) -> Template:
             raise Refusal(Code.TEMPLATE_NOT_FOUND, template=code[:40])
         return found
     fitting = [one for one in templates.values() if one.approved and _fits(one, wish)]
-    if len(fitting) != 1:
+    if not fitting:
         raise Refusal(
-            Code.REQUEST_MISSING_PARAMETER,
-            parameter="template",
-            reason="no template takes such a code"
-            if not fitting
-            else "more than one template takes such a code",
+            Code.REQUEST_MISSING_PARAMETER, parameter="template", reason="no template takes such a code"
         )
-    return fitting[0]
+    return min(
+        fitting, key=lambda one: one.id
+    )  # a new one that is approved changes nothing for who names none
 
 
 def _fits(template: Template, wish: Wish) -> bool:
@@ -235,6 +225,23 @@ def _code_variable(template: Template) -> tuple[str, int]:
     raise Refusal(
         Code.TEMPLATE_MISSING_VARIABLE, reason="no variable of the template is a code", template=template.code
     )
+
+
+def _kept_to(template: Template, variable: str, digits_max: int, policy: Policy) -> Policy:
+    """Return the policy as far as the template's route takes such codes. Raises Refusal where they could be guessed."""
+    kind = template.text.rules[variable][0]
+    letters = kind.pattern is None or kind.pattern.fullmatch("A" * kind.characters_min) is not None
+    alphabet = policy.alphabet if letters else "digits"
+    if digits_max >= policy.digits and alphabet == policy.alphabet:
+        return policy
+    kept = kept_to(policy, min(policy.digits, digits_max), alphabet)
+    if kept is None:
+        raise Refusal(
+            Code.VERIFY_CARELESS,
+            template=template.code,
+            reason="the codes it takes are too short for any try",
+        )
+    return kept
 
 
 def _kept(wish: Wish, policy: Policy, template: Template, variable: str, key: Key) -> Kept:
