@@ -67,21 +67,24 @@ async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_database(settings) as database:
-        process = _Process(settings, database, await open_vault(database, settings))
+        process = _Process(settings, database, await open_vault(database, settings), roles)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(outlived(parent, stop))
-            await process.run(roles, stop)
+            await process.run(stop)
             watching.cancel()
 
 
 class _Process:
     """The rooms of one process and how they know each other."""
 
-    def __init__(self, settings: Settings, database: db.Database, vault_: Vault) -> None:
+    def __init__(
+        self, settings: Settings, database: db.Database, vault_: Vault, roles: Sequence[str]
+    ) -> None:
+        self._roles = roles
         self._settings = settings
         self._database = database
         self._vault = vault_
-        self._keeper = Keeper(database, vault_)
+        self._keeper = Keeper(database, vault_, reads_texts="door" in roles or "control" in roles)
         self._counters = Counters()
         self._herald = _Herald(database)
         self._links: dict[int, Link] = {}
@@ -100,7 +103,8 @@ class _Process:
         self._telling: Telling | None = None
         self._closing = False
 
-    async def run(self, roles: Sequence[str], stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
+        roles = self._roles
         if "door" in roles:
             self._sockets.append(listening(self._settings))  # first: where it cannot, nothing else is begun
         await self._keeper.load()

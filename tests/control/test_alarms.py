@@ -15,7 +15,7 @@ from hongyan.control import alarm_notes, alarms, readings
 from hongyan.control.alarms import Judge, Watch
 from hongyan.control.readings import Moved, Recent, WatchKind
 from hongyan.vocab.errors import Refusal
-from hongyan.way import charge
+from hongyan.way import charge, state
 from make import World
 
 START = datetime(2026, 3, 2, 1, 5, tzinfo=UTC).timestamp()
@@ -199,6 +199,23 @@ async def test_a_channel_that_nobody_holds_a_session_of_is_down_since_it_was_las
         )  # fmt: skip
         (up,) = await readings.read(tx, WatchKind.CHANNEL_DOWN, Recent(), 60)
         assert up.value == 0
+
+
+async def test_a_channel_that_has_just_gone_down_was_not_down_before(database: str) -> None:
+    async with make.world(database) as world:
+        await world.database.execute("UPDATE channel SET created_at = now() - interval '1 hour'")
+        absent = state.Told()
+        for told in (
+            state.Told(link="down"),
+            state.Told(link="up", sessions_up=1),
+            state.Told(link="down"),
+            state.Told(link="down"),
+        ):
+            await state.tell(world.database, 1, {world.channel_id: told})
+            await state.tell(world.database, 2, {world.channel_id: absent})
+        async with world.database.transaction() as tx:
+            (down,) = await readings.read(tx, WatchKind.CHANNEL_DOWN, Recent(), 60)
+        assert 0 < down.value < 60
 
 
 CELL = (datetime(2026, 3, 2, 1, tzinfo=UTC), 1, 7)

@@ -1,7 +1,8 @@
 """Every rule of the linter speaks where it should and is silent where it should be; what it suggests mends the text."""
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hongyan.control import lint
 from hongyan.control.lint import Finding, FindingLevel, Place, Subject, cost
 from hongyan.vocab.message import Purpose
+from hongyan.vocab.plain import SIMPLIFIED
 from hongyan.vocab.text import Encoding
 from hongyan.vocab.wording import KINDS, Variable
 
@@ -179,6 +181,11 @@ def test_a_promotion_with_another_way_out_at_its_end_is_given_the_usual_one() ->
     assert "全场五折,回T退订。"[: finding.start] + (finding.suggestion or "") == "全场五折,拒收请回复R"
 
 
+def test_the_name_of_a_variable_is_no_way_out() -> None:
+    for body in ("会员日全场五折${stop}", "会员日拒${a}收全场五折"):
+        assert of("promotional.opt_out_missing", check(body, PROMOTION))
+
+
 def test_traditional_characters_are_given_back_simplified() -> None:
     (finding,) = of("character.traditional", check("您的快遞已經送達"))
     assert finding.suggestion == "递已经送达"
@@ -274,6 +281,51 @@ def test_what_is_hidden_or_widened_is_found_all_the_same(case: Case, data: st.Da
         inside = inside and character != "}"
     plain = of(case.rule, check(case.bad, case.purpose, case.kinds))
     assert len(of(case.rule, check(dressed, case.purpose, case.kinds))) == len(plain)
+
+
+TRADITIONAL: Final = {simplified: written for written, simplified in SIMPLIFIED.items()}
+VARIABLE: Final = re.compile(r"(\$\{\w+\})")
+BETWEEN_CHINESE: Final = re.compile("(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])")
+DRESSES: Final[Mapping[str, Callable[[str], str]]] = {
+    "hidden": "\u200b".join,
+    "direction": "\u202c".join,
+    "soft hyphens": "\u00ad".join,
+    "wide": lambda piece: "".join(map(_wide, piece)),
+    "traditional": lambda piece: "".join(TRADITIONAL.get(one, one) for one in piece),
+    "dots": lambda piece: BETWEEN_CHINESE.sub(".", piece),
+    "middle dots": lambda piece: BETWEEN_CHINESE.sub("·", piece),
+    "stars": lambda piece: BETWEEN_CHINESE.sub("*", piece),
+    "blanks": lambda piece: BETWEEN_CHINESE.sub(" ", piece),
+}
+SAID: Final = (
+    (OTP, "您的验证码是${code},用于登录,5分钟内有效"),
+    (OTP, "您的校验码是${code},5分钟内有效,拒收请回复R"),
+    (OTP, "您的号码是${code},用于登录"),
+    (OTP, "您的验证码是${code},领红包请加微信"),
+    (NOTICE, "您的订单${code}已发货,请留意"),
+    (NOTICE, "您的订单${code}已发货,拒收请回复R"),
+    (NOTICE, "会员日优惠:您的订单${code}已发货,退订回T"),
+    (PROMOTION, "会员日全场五折,拒收请回复R"),
+    (PROMOTION, "会员日全场五折,退订回T"),
+    (PROMOTION, "会员日全场五折"),
+)
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+@pytest.mark.parametrize(("purpose", "body"), SAID)
+def test_a_verdict_does_not_change_with_the_dress_of_a_text(purpose: Purpose, body: str, dress: str) -> None:
+    dressed = "".join(
+        piece if VARIABLE.fullmatch(piece) else DRESSES[dress](piece) for piece in VARIABLE.split(body)
+    )
+    assert dressed != body or dress in ("wide", "traditional")
+    assert _verdict(dressed, purpose) == _verdict(body, purpose)
+
+
+def _verdict(body: str, purpose: Purpose) -> set[str]:
+    """What is said about the purpose; `promotional.opt_out_end` is about how it is written."""
+    found = check(body, purpose, CODE, scope="mainland")
+    said = {one.rule for one in found if one.rule.split(".")[0] in ("code", "notice", "promotional")}
+    return said - {"code.other_digits", "promotional.opt_out_end"}
 
 
 ANY: Final = st.text(

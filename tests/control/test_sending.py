@@ -473,7 +473,6 @@ async def test_a_list_that_runs_out_of_money_waits_for_more(database: str, tmp_p
             assert told.sending.waiting == 1_000 - told.sending.accepted
             async with one.tools.database.transaction() as tx:
                 await charge.top_up(tx, one.plane.tenant_id, 400 * PRICE)
-            await asyncio.sleep(0.6)  # as long as the acceptor remembers that there was nothing
             await one.move(lists.resume, list_id)
             told = await one.until(list_id, ListStage.DONE)
         assert told.sending is not None

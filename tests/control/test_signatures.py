@@ -158,7 +158,7 @@ async def test_a_move_that_does_not_exist_is_refused_in_words(office: Office, tx
     number = await signatures.propose(tx, office.tenant_id, "鸿雁")
     refused = await refusal(signatures.move(tx, number, SignatureState.DISABLED))
     assert refused.code is Code.REQUEST_CONFLICT
-    assert refused.detail["reason"] == "a reviewing signature cannot become disabled"
+    assert refused.detail["reason"] == "a signature that is reviewing cannot become disabled"
     assert (await refusal(signatures.move(tx, 999, SignatureState.APPROVED))).code is Code.REQUEST_NOT_FOUND
 
 

@@ -221,7 +221,7 @@ async def test_only_what_was_approved_can_be_disabled(office: Office) -> None:
         template_id = await proposed(tx, office.tenant_id)
         with refused(Code.REQUEST_CONFLICT) as why:
             await templates.disable(tx, template_id, None, by_platform=True)
-        assert why.value.detail["reason"] == "a reviewing template cannot become disabled"
+        assert why.value.detail["reason"] == "a template that is reviewing cannot become disabled"
         with refused(Code.REQUEST_NOT_FOUND):
             await templates.disable(tx, 99, None, by_platform=True)
 

@@ -237,6 +237,40 @@ async def test_a_channels_list_reaches_the_plane(office: Office) -> None:
     assert asked.check("股票", office.tenant_id) == ()
 
 
+async def test_what_was_changed_beside_a_list_counts_before_the_list_is_built(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(office.database, office.vault)
+    await keeper.load()
+    seen: list[bool] = []
+    built = lexicon.Lexicon.build
+
+    async def build(mine: lexicon.Lexicon, stale: Any) -> Words:
+        seen.append(
+            office.tenant_id in keeper.current.tenants and not keeper.current.tenants[office.tenant_id].active
+        )
+        return await built(mine, stale)
+
+    monkeypatch.setattr(lexicon.Lexicon, "build", build)
+    await lay(office, "赌博")
+    await office.database.execute("UPDATE tenant SET active = false WHERE id = $1", office.tenant_id)
+    snapshot = await keeper.load()
+    assert seen == [True]
+    assert [hit.word for hit in snapshot.words.check("赌博", office.tenant_id)] == ["赌博"]
+
+
+async def test_who_only_sends_knows_the_lists_of_channels_and_what_is_allowed(office: Office) -> None:
+    async with office.database.transaction() as tx:
+        east = await upstreams.add_channel(tx, office.vault, name="east", kind="loopback", settings={})
+    await lay(office, "赌博")
+    await lay(office, "股票", channel_id=east)
+    await lay(office, "股票软件", name="allowed", allows=True)
+    sending = (await Keeper(office.database, office.vault, reads_texts=False).load()).words
+    assert sending.shuts(east, "股票", office.tenant_id)
+    assert not sending.shuts(east, "股票软件", office.tenant_id)
+    assert sending.check("赌博", office.tenant_id) == ()
+
+
 async def test_a_long_list_takes_effect_within_a_second_of_being_told(office: Office) -> None:
     """From NOTIFY to the new snapshot, 60,000 words, other loops going on meanwhile."""
     chance = random.Random(8)
@@ -254,7 +288,7 @@ async def test_a_long_list_takes_effect_within_a_second_of_being_told(office: Of
             await words.add(tx, await words.locked(tx, None, row.id, platform=True), many)
         told_s = time.monotonic()
         await office.database.notify("control")
-        while keeper.current.version == before.version:
+        while keeper.current.words is before.words:
             await asyncio.sleep(0.005)
         took_s = time.monotonic() - told_s
         for loop in loops:

@@ -17,6 +17,7 @@ async def test_the_document_and_its_page_are_served(door: Served) -> None:
     document = await ask(door.port, "GET", "/openapi.json")
     assert document.json == DOCUMENT
     readable = await ask(door.port, "GET", "/docs")
+    assert readable.headers["content-type"] == "text/html; charset=utf-8"
     assert readable.headers["content-type"].startswith("text/html")
     assert readable.headers["content-security-policy"] == page.POLICY
 
@@ -81,7 +82,11 @@ def test_every_body_has_an_example_that_is_read() -> None:
 
 
 async def test_metrics_are_for_this_machine_alone(door: Served) -> None:
-    assert (await ask(door.port, "GET", "/metrics")).body == b"up 1\n"
+    told = await ask(door.port, "GET", "/metrics")
+    assert (told.body, told.headers["content-type"]) == (
+        b"up 1\n",
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
     forwarded = await ask(door.port, "GET", "/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
     assert (forwarded.status, forwarded.code) == (404, "Request.ActionNotFound")
 

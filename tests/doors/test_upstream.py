@@ -170,6 +170,7 @@ async def test_a_push_may_be_a_get(world: make.World, taking: Served) -> None:
     path = path_of(world.vault, channel_id, "我的 one")
     reply = await ask(taking.port, "GET", f"{path}?id=77&status=DELIVRD")
     assert (reply.status, reply.body) == (200, b"OK")
+    assert reply.headers["content-type"] == "text/plain; charset=utf-8"
     assert await status_of(world, message_id) is Status.DELIVERED
 
 

@@ -208,6 +208,13 @@ REFUSED: Final[Mapping[str, tuple[Draft, Code]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "way_out", ["拒收请回复R", "退\u200b订回T", "拒收請回復Ｒ", "退.订回T", "ＳＴＯＰ to opt out"]
+)
+def test_an_advert_says_how_to_stop_however_that_is_written(way_out: str) -> None:
+    assert guard.tells_how_to_stop(f"新品到店,{way_out}")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_for_its_own_reason(name: str) -> None:
     one, code = REFUSED[name]

@@ -846,6 +846,50 @@ async def test_a_gateway_without_a_session_does_not_keep_what_another_could_send
         await delivered_once((first, second), simulator, 10)
 
 
+async def one_channel_each(first: Plane, second: Plane) -> None:
+    """Let the first gateway hold the only session of the first channel, and the second one that of the second."""
+    await first.until("SELECT 1 WHERE (SELECT count(*) FROM session_lease) = 2")
+    await first.database.execute(
+        "UPDATE session_lease SET until = now() + interval '1 hour',"
+        " gateway = CASE channel_id WHEN (SELECT min(id) FROM channel) THEN 1 ELSE 2 END"
+    )
+    for one in (first, second):
+        await one.holds(
+            lambda one=one: (
+                sum(one.gateway.sessions_by_channel().values()) == 1 and one.gateway.lines.with_others
+            )
+        )
+
+
+async def test_what_a_gateway_gives_away_it_does_not_claim_again_before_others_could(database: str) -> None:
+    asked = replace(QUICK, claim_gap_s=60.0)  # it claims when it is told to
+    async with (
+        operator() as near,
+        operator() as far,
+        pair(database, near, far, settings=asked) as (first, second),
+    ):
+        await one_channel_each(first, second)
+        await first.database.execute(
+            "DELETE FROM route_rule WHERE channel_id <> (SELECT min(id) FROM channel)"
+        )
+        for one in (first, second):
+            await one.keeper.load()
+        await second.send(number(1))
+        second.gateway.look()
+        await second.until("SELECT 1 FROM outbox WHERE owner = 0")
+        first.gateway.look()
+        await delivered_once((first, second), near, 1)
+
+
+async def test_what_a_dead_channel_holds_up_goes_by_another_that_another_gateway_holds(database: str) -> None:
+    async with operator() as near, operator() as far, pair(database, near, far) as (first, second):
+        await one_channel_each(first, second)
+        await near.stop()
+        await first.holds(lambda: not any(first.gateway.sessions_by_channel().values()))
+        await first.send(number(1))
+        await delivered_once((second, first), far, 1)
+
+
 async def test_a_gateway_that_closes_hands_back_what_it_has_not_sent(database: str) -> None:
     async with operator() as simulator, pair(database, simulator, row={"sessions": 2}) as (first, second):
         await shared(first, second)

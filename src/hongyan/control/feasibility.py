@@ -133,7 +133,7 @@ class _Fit(NamedTuple):
 
 
 def matrix(question: Question, snapshot: Snapshot, countries: Sequence[str] = ()) -> Sequence[Cell]:
-    """Return a cell for each active channel and each target: the mainland's operators, and these countries.
+    """Return a cell for each active channel and each target: these countries, the mainland by its operators.
 
     `countries`: ISO alpha-2, at most COUNTRIES_MAX; none: those of the tenant and of route rules, where the scope has any.
     """

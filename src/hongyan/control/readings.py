@@ -246,14 +246,15 @@ BALANCE_SQL: LiteralString = """
 SELECT t.id, t.id AS tenant_id, t.name, coalesce(sum(b.amount_micro), 0)::float8 AS value, NULL::bigint AS volume
   FROM tenant t LEFT JOIN balance b ON b.tenant_id = t.id WHERE t.active GROUP BY t.id
 """
-# Since when a channel has been down is told by the alarm's own clock: seconds since any gateway told of a session.
+# What gateways tell of a channel is overwritten each second; when they last had a session of it stays in `up_at`.
 DOWN_SQL: LiteralString = """
 SELECT c.id, NULL::int AS tenant_id, c.name, NULL::bigint AS volume,
        CASE WHEN EXISTS (SELECT FROM channel_state s WHERE s.channel_id = c.id AND s.told_at > now() - interval '10 seconds'
                             AND (s.told ->> 'sessions_up')::int > 0) THEN 0
             ELSE extract(epoch FROM now() - coalesce(
-                (SELECT max(s.told_at) FROM channel_state s WHERE s.channel_id = c.id
-                    AND (s.told ->> 'sessions_up')::int > 0), c.created_at)) END::float8 AS value
+                (SELECT max(coalesce((s.told ->> 'up_at')::timestamptz,
+                                     CASE WHEN (s.told ->> 'sessions_up')::int > 0 THEN s.told_at END))
+                   FROM channel_state s WHERE s.channel_id = c.id), c.created_at)) END::float8 AS value
   FROM channel c WHERE c.active AND NOT c.paused AND c.drain_until IS NULL AND c.kind <> 'loopback'
 """
 COMPLAINTS_SQL: LiteralString = """

@@ -46,6 +46,7 @@ STOPPERS: Final = frozenset(
         Code.SIGN_NOT_APPROVED,
     }
 )
+POOR: Final = frozenset({Code.ACCOUNT_BALANCE_INSUFFICIENT})
 PASSING: Final = frozenset({Code.SYSTEM_BUSY, Code.SYSTEM_ERROR})  # tried again
 
 
@@ -254,12 +255,15 @@ class _Sender:
         ]
         ids = ids_after(batch.first_id.int, len(drafts))
         outcomes: Sequence[Outcome] = ()
+        poor = False
         while not (self._halt or self._held.rests):
             key = keys.of_app(self._tools.keeper.current, self._held.tenant_id, plan.app_id)
             with suppress(TimeoutError, *db.Unavailable):
                 outcomes = await self._accept(key, drafts, ids)
                 codes = {outcome.code for outcome in outcomes if isinstance(outcome, Refusal)}
-                if codes & STOPPERS:
+                if codes & STOPPERS == POOR and not poor:
+                    poor = True  # as the acceptor remembers it: money may have come since
+                elif codes & STOPPERS:
                     self._halt = next(
                         jobs.said(one)
                         for one in outcomes

@@ -276,7 +276,9 @@ async def enable(tx: db.Tx, signature_id: int, *, enabled: bool, reason: str = "
 def _unmoved(signature_id: int, now: str | None, wanted: SignatureState) -> Refusal:
     if now is None:
         return Refusal(Code.REQUEST_NOT_FOUND, signature=signature_id)
-    return Refusal(Code.REQUEST_CONFLICT, state=now, reason=f"a {now} signature cannot become {wanted}")
+    return Refusal(
+        Code.REQUEST_CONFLICT, state=now, reason=f"a signature that is {now} cannot become {wanted}"
+    )
 
 
 EXTEND_SQL: LiteralString = (

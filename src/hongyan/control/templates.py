@@ -347,7 +347,9 @@ async def enable(tx: db.Tx, template_id: int, tenant_id: TenantId | None, *, by_
 
 
 def _unmoved(now: TemplateState, wanted: TemplateState) -> Refusal:
-    return Refusal(Code.REQUEST_CONFLICT, state=now, reason=f"a {now} template cannot become {wanted}")
+    return Refusal(
+        Code.REQUEST_CONFLICT, state=now, reason=f"a template that is {now} cannot become {wanted}"
+    )
 
 
 DROP_TEXT_SQL: LiteralString = (

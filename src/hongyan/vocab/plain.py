@@ -1,9 +1,9 @@
 """The plain form of a text: what is left once everything is gone that only dresses it up.
 
 Pure. Entry points: plain(), which words of a list and texts are compared in; places(), which leads back to the raw
-text. Gone are: width, case, accents, enclosures (①, Ⓐ), traditional and variant characters, Cyrillic and Greek
-letters that look Latin, what is not seen (zero-width, direction marks, variation selectors), and noise between
-Chinese characters or letters that stand alone ('狗.东*西', 's e x').
+text; noise(), which says where there is some. Gone are: width, case, accents, enclosures (①, Ⓐ), traditional and
+variant characters, Cyrillic and Greek letters that look Latin, what is not seen (zero-width, direction marks, variation
+selectors), and noise between Chinese characters or letters that stand alone ('狗.东*西', 's e x').
 
 Surprise: sentence marks (，。！？：；), brackets and line ends are no noise. Two sentences that meet there say
 nothing together, and taking them away would find words that nobody wrote.
@@ -26,6 +26,13 @@ def plain(text: str) -> str:
 def folded(text: str) -> str:
     """Return a text read character by character alone: noise between them stays."""
     return text.translate(_FOLDED)
+
+
+def noise(text: str) -> Sequence[tuple[int, int]]:
+    """Return where there is noise in a text that is wanted as it is written otherwise."""
+    pieces = (_FOLDED[ord(each)] for each in text)
+    even = "".join(piece if len(piece) == 1 else each for piece, each in zip(pieces, text, strict=True))
+    return [found.span() for found in _NOISE.finditer(even)]
 
 
 def places(text: str) -> tuple[str, Sequence[int]]:

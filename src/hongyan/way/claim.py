@@ -39,6 +39,7 @@ CLAIM_LOW = 1_000  # fewer waiting in a lane than this: claim more
 ORPHAN_AGE_S = 1.5  # a row of ours this old that nobody handed over is swept up
 SWEPT_KEEP_S = 60.0
 HAND_BACK_TRIES = 3
+LET_GAPS = 2  # gaps between claims that others have to find what was given away, before we claim again
 
 
 class Claimer:
@@ -68,6 +69,7 @@ class Claimer:
             bytes, float
         ] = {}  # and when: a hand-over that comes late after all finds them there
         self._claiming = asyncio.Lock()
+        self._claims_from_s = 0.0
         self.closing = False
 
     def take(self, rows: Sequence[Handed]) -> None:
@@ -98,11 +100,15 @@ class Claimer:
     async def _claim_round(self) -> None:
         if self.closing:
             return
-        await self._give_away()
+        now_s, gap_s = time.monotonic(), self._settings.claim_gap_s
+        if await self._give_away() and now_s >= self._claims_from_s + gap_s:
+            self._claims_from_s = now_s + LET_GAPS * gap_s  # else we would claim the same rows at once
         if not self._lines.open:
             return
         await self._look_again()
         await self._write_later()
+        if now_s < self._claims_from_s:
+            return
         for lane in LANES:
             if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
                 self._lanes.claim_wake.set()
@@ -125,8 +131,8 @@ class Claimer:
             await self._load(*_row_keys(rows), fresh=True)
         return len(rows)
 
-    async def _give_away(self) -> None:
-        """Leave to other gateways what only channels can carry of which they hold all sessions."""
+    async def _give_away(self) -> bool:
+        """Leave to other gateways what only they can send; says whether there was any."""
         given: list[Handed] = []
         for lane, stream in self._lanes.streams():
             if stream.flights and self._only_others_can(stream):
@@ -135,11 +141,17 @@ class Claimer:
                 )  # should the next statement fail, the sweep finds them
         if given:
             await _give_away(self._database, self._number, given)
+        return bool(given)
 
     def _only_others_can(self, stream: Stream) -> bool:
+        """Whether others hold all sessions of what it may go by, or all that we hold is down and theirs is not."""
         self._lanes.rank(stream)
+        lines = self._lines
         channels = {candidate.channel_id for candidate in stream.ranking}
-        return channels.isdisjoint(self._lines.open) and not channels.isdisjoint(self._lines.with_others)
+        ours = channels & lines.open.keys()
+        if not ours:
+            return not channels.isdisjoint(lines.with_others)
+        return not any(lines.open[one].up for one in ours) and any(map(lines.others_take, channels))
 
     async def _look_again(self) -> None:
         """Load anew what was taken off its stream: somebody said stop, or no second channel is left."""

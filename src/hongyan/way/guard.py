@@ -18,6 +18,7 @@ from hongyan.settings import Settings
 from hongyan.vocab import phone, text
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
+from hongyan.vocab.plain import plain
 from hongyan.vocab.words import Hit, Level
 from hongyan.way import route
 from hongyan.way.snapshot import EXTENSION_DIGITS_MAX, Key, Limits, Signature, Snapshot, Template, Tenant
@@ -33,7 +34,16 @@ OPT_OUT_WORDS = (
     "stop",
     "unsubscribe",
     "opt out",
-)  # sought in the lower-cased text
+)  # sought in the lower-cased text, then in its plain form
+
+
+def tells_how_to_stop(written: str) -> bool:
+    """Whether a text says how to get no more like it, whatever it is dressed up in."""
+    lower = written.lower()
+    if any(word in lower for word in OPT_OUT_WORDS):
+        return True
+    read = plain(written)
+    return any(word in read for word in OPT_OUT_WORDS)
 
 
 class Wording(msgspec.Struct, frozen=True, gc=False):
@@ -224,7 +234,7 @@ def _free_text(draft: Draft, key: Key, counting: text.Counting) -> Wording:
         raise Refusal(Code.REQUEST_MISSING_PARAMETER, parameter="purpose")
     if "【" in draft.text or "】" in draft.text:
         raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="text", reason="【】 belong to the signature")
-    if draft.purpose is Purpose.PROMOTIONAL and not any(word in draft.text.lower() for word in OPT_OUT_WORDS):
+    if draft.purpose is Purpose.PROMOTIONAL and not tells_how_to_stop(draft.text):
         raise Refusal(Code.CONTENT_MISSING_UNSUBSCRIBE)
     signature = _approved_signature(draft.signature, key.tenant)
     signed = text.sign(signature.name, draft.text, counting=counting)

@@ -33,9 +33,14 @@ SELECT list_id, string_agg(CASE WHEN plain = written THEN plain ELSE plain || E'
 
 
 class Lexicon:
-    """What the snapshot keeps of word lists between two loads."""
+    """What the snapshot keeps of word lists between two loads.
 
-    def __init__(self) -> None:
+    Where texts are only sent and not taken in (`reads_texts` false), what no text may say was asked before: channels' own lists
+    are kept there, and what is allowed.
+    """
+
+    def __init__(self, *, reads_texts: bool = True) -> None:
+        self._reads_texts = reads_texts
         self._built: dict[Owner, tuple[Versions, Scope]] = {}
 
     async def read(self, tx: db.Tx, rows: Sequence[db.Row]) -> Mapping[Owner, tuple[Versions, Lists]]:
@@ -43,6 +48,8 @@ class Lexicon:
         wanted: defaultdict[Owner, list[tuple[Listed, int]]] = defaultdict(list)
         for row in rows:
             listed = _listed(row)
+            if not self._reads_texts and listed.channel_id is None and not listed.allows:
+                continue
             wanted[Owner(listed.tenant_id, listed.channel_id)].append((listed, row["version"]))
         for gone in self._built.keys() - wanted.keys():
             wanted[gone] = []

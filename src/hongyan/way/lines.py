@@ -67,6 +67,7 @@ class Lines:
         self.dialects = Dialects(database, self.open)
         self.shutting: dict[ChannelId, asyncio.Task[None]] = {}  # lines that are being closed
         self.with_others: frozenset[ChannelId] = frozenset()  # channels others hold sessions of
+        self.up_with_others: frozenset[ChannelId] = frozenset()  # those of them that others told may be used
         self.tended = 0  # the snapshot that lines were last tended by
         self.wake = asyncio.Event()  # to lease at once
         self.tasks: asyncio.TaskGroup
@@ -118,6 +119,11 @@ class Lines:
     def other_is_up(self, channel_id: ChannelId) -> bool:
         return any(line.up and line.row.id != channel_id for line in self.open.values())
 
+    def others_take(self, channel_id: ChannelId) -> bool:
+        """Whether another gateway told that a channel may be used there, and it is not paused."""
+        row = self._keeper.current.channels.get(channel_id)
+        return channel_id in self.up_with_others and row is not None and not row.paused
+
     def speaks_for_all(self, channel_id: ChannelId) -> bool:
         """Whether one report of this channel stands for all parts of a long message."""
         line = self.open.get(channel_id)
@@ -152,7 +158,8 @@ class Lines:
             held, others = await _share_out(
                 tx, self._number, self._socket, self._settings.gateway_dead_s, wanted, list(self.shutting)
             )
-        self.with_others = others
+        self.with_others = frozenset(others)
+        self.up_with_others = frozenset(channel_id for channel_id, takes in others.items() if takes)
         for channel in channels.values():
             await self._tend(channel, held.get(channel.id, 0))
         for channel_id in self.open.keys() - channels.keys() - self.shutting.keys():
@@ -305,7 +312,12 @@ UPDATE session_lease SET until = now() + make_interval(secs => $3::float8) WHERE
 """
 
 OTHERS_SQL: LiteralString = """
-SELECT DISTINCT channel_id FROM session_lease WHERE gateway <> $1 AND until > now()
+SELECT l.channel_id, bool_or(s.takes) AS takes
+  FROM session_lease l
+ CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM channel_state c WHERE c.channel_id = l.channel_id AND c.gateway = l.gateway
+                      AND c.told_at > now() - make_interval(secs => $2::float8) AND (c.told ->> 'takes')::bool) AS takes) s
+ WHERE l.gateway <> $1 AND l.until > now() GROUP BY l.channel_id
 """
 
 
@@ -316,15 +328,18 @@ async def _share_out(
     dead_s: float,
     wanted: Mapping[ChannelId, int],
     kept: Sequence[ChannelId],
-) -> tuple[Mapping[ChannelId, int], frozenset[ChannelId]]:
-    """Say that we live and take our share of what is wanted; returns the sessions we hold, and of which others do."""
+) -> tuple[Mapping[ChannelId, int], Mapping[ChannelId, bool]]:
+    """Say that we live and take our share of what is wanted.
+
+    Returns the sessions we hold, and of which channels others do: whether one of them told that it may be used.
+    """
     await tx.execute(ALIVE_SQL, gateway, socket)
     rows = await tx.fetch(LEASE_SQL, gateway, list(wanted), list(wanted.values()), LEASE_S, dead_s)
     if kept:
         await tx.execute(KEEP_SQL, gateway, kept, LEASE_S)
-    others = await tx.fetch(OTHERS_SQL, gateway)
+    others = await tx.fetch(OTHERS_SQL, gateway, state.STALE_S)
     held = {ChannelId(row["channel_id"]): int(row["held"]) for row in rows}
-    return held, frozenset(ChannelId(row["channel_id"]) for row in others)
+    return held, {ChannelId(row["channel_id"]): bool(row["takes"]) for row in others}
 
 
 AWAITED_SQL: LiteralString = """

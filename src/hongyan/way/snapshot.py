@@ -250,15 +250,18 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """Holds the newest snapshot. `current` is swapped, never changed."""
+    """Holds the newest snapshot. `current` is swapped, never changed.
 
-    def __init__(self, database: db.Database, vault: Vault) -> None:
+    `reads_texts`: whether texts are taken in by this process, so that it needs all word lists; see Lexicon.
+    """
+
+    def __init__(self, database: db.Database, vault: Vault, *, reads_texts: bool = True) -> None:
         self._database = database
         self._vault = vault
         self._stale = asyncio.Event()
         self._raw: Rows | None = None
         self._texts: Texts = {}
-        self._lexicon = Lexicon()
+        self._lexicon = Lexicon(reads_texts=reads_texts)
         self._loading = asyncio.Lock()
         self.current: Snapshot
         self.read_at_s = 0.0  # what was committed by then is in it
@@ -274,11 +277,16 @@ class Keeper:
             await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             rows, stale = await _read(tx, self._lexicon)
         if self._raw is None or not await _same(rows, self._raw):
-            words = await self._lexicon.build(stale)
             self._vault.add({row["name"]: row["wrapped"] for row in rows["vault_key"]})
             version = self.current.version + 1 if self._raw is not None else 1
             built, self._texts = await _build(rows, self._vault, version, self._texts)
-            self.current = msgspec.structs.replace(built, words=words)
+            if (
+                stale and self._raw is not None
+            ):  # long lists take longer than what else was changed should wait
+                self.current = msgspec.structs.replace(built, words=self.current.words)
+                version += 1
+            words = await self._lexicon.build(stale)
+            self.current = msgspec.structs.replace(built, version=version, words=words)
             self._raw = rows
         self.read_at_s = began_s
         return self.current

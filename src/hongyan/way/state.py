@@ -274,14 +274,18 @@ def _moment(at_s: float) -> datetime:
 
 
 # What this gateway no longer knows of goes, and what gateways that are gone have left.
+# `up_at`: when a session of it was last up here, or since when we have tried; for alarms, not for people.
 TELL_SQL: LiteralString = """
 WITH gone AS (
     DELETE FROM channel_state
      WHERE (gateway = $1 AND NOT channel_id = ANY($2::int[])) OR told_at < now() - interval '1 hour'
 )
-INSERT INTO channel_state (channel_id, gateway, told)
-SELECT channel_id, $1, told FROM unnest($2::int[], $3::jsonb[]) AS t(channel_id, told) ORDER BY channel_id
-ON CONFLICT (channel_id, gateway) DO UPDATE SET told = EXCLUDED.told, told_at = now()
+INSERT INTO channel_state AS s (channel_id, gateway, told)
+SELECT channel_id, $1, told || CASE WHEN told ->> 'link' = 'absent' THEN '{}' ELSE jsonb_build_object('up_at', now()) END
+  FROM unnest($2::int[], $3::jsonb[]) AS t(channel_id, told) ORDER BY channel_id
+ON CONFLICT (channel_id, gateway) DO UPDATE SET told_at = now(), told = EXCLUDED.told ||
+    CASE WHEN s.told ->> 'up_at' IS NULL OR (EXCLUDED.told ->> 'sessions_up')::int > 0 THEN '{}'
+         ELSE jsonb_build_object('up_at', s.told -> 'up_at') END
 """
 
 

@@ -130,6 +130,7 @@ async def test_a_file_is_brought_and_fetched(database: str) -> None:
             await one.write(request("GET", target, headers=d.credentials(Role.OPERATOR) | close))
             fetched = (await one.closed()).decode()
         assert "attachment; filename*=UTF-8''list.txt" in fetched
+        assert "content-type: text/plain; charset=utf-8\r\n" in fetched.lower()
         assert {"代开发票", "開-發票", "旧词"} < set(fetched.split("\n"))
         replaced = await d.ask(
             "POST", f"{LISTS}/{number}/words/import?replace=true", "新词".encode(), headers=text

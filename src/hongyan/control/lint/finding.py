@@ -15,7 +15,7 @@ import msgspec
 
 from hongyan.vocab import text, wording
 from hongyan.vocab.message import Purpose
-from hongyan.vocab.plain import SIMPLIFIED
+from hongyan.vocab.plain import SIMPLIFIED, noise
 from hongyan.vocab.wording import Compiled, Variable
 
 FILLED: Final = "\ufffc"  # stands where a variable stands, so that nothing is found inside its name
@@ -125,15 +125,33 @@ class Subject:
         kept = [(at, one) for at, one in enumerate(self.bare) if one == FILLED or HIDDEN.match(one) is None]
         return "".join(_plain(one) for _, one in kept), [at for at, _ in kept]
 
+    @cached_property
+    def readings(self) -> Sequence[tuple[str, Sequence[int]]]:
+        """`plain`, and where there is noise between its Chinese characters ('优.惠') also what is read without it."""
+        written, places = self.plain
+        gone: set[int] = set()
+        first = 0
+        for between in written.split(FILLED):  # a variable is no noise
+            gone.update(at for start, end in noise(between) for at in range(first + start, first + end))
+            first += len(between) + 1
+        if not gone:
+            return [(written, places)]
+        kept = [at for at in range(len(written)) if at not in gone]
+        return [(written, places), ("".join(written[at] for at in kept), [places[at] for at in kept])]
+
     def find(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
         """Search the text as it is read; spans are those of the body."""
-        written, places = self.plain
-        for found in pattern.finditer(written):
-            if found.end() > found.start():
-                yield places[found.start()], places[found.end() - 1] + 1, found[0]
+        told: list[tuple[int, int]] = []
+        for written, places in self.readings:
+            for found in pattern.finditer(written):
+                if found.end() > found.start():
+                    start, end = places[found.start()], places[found.end() - 1] + 1
+                    if not any(start < other_end and other_start < end for other_start, other_end in told):
+                        told.append((start, end))
+                        yield start, end, found[0]
 
     def says(self, pattern: re.Pattern[str]) -> bool:
-        return pattern.search(self.plain[0]) is not None
+        return any(pattern.search(written) is not None for written, _ in self.readings)
 
     @cached_property
     def chinese(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hongyan.control.lint import patterns, sources
-from hongyan.control.lint.finding import FindingLevel, Hit, Place, Rule, Subject, levels
+from hongyan.control.lint.finding import FILLED, FindingLevel, Hit, Place, Rule, Subject, levels
 from hongyan.vocab.message import Purpose
 from hongyan.vocab.wording import CODE_KINDS
 from hongyan.way import guard
@@ -95,8 +95,8 @@ def _no_platform(subject: Subject, _: Place) -> Iterator[Hit]:
 
 
 def _no_opt_out(subject: Subject, _: Place) -> Iterator[Hit]:
-    lower = subject.body.lower()
-    if not any(word in lower for word in guard.OPT_OUT_WORDS):
+    # A line end for each variable: neither its name (${stop}) nor what stands on both its sides says anything.
+    if not guard.tells_how_to_stop(subject.bare.replace(FILLED, "\n")):
         end = len(subject.body.rstrip())
         yield Hit(end, end, {}, f",{OPT_OUT_END_TEXT}" if subject.chinese else " Reply STOP to opt out")
 

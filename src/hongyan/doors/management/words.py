@@ -191,7 +191,7 @@ async def bring(call: Call) -> Brought:
 
 async def export(call: Call) -> File:
     row = await words.one(call.tx, call.tenant_id, call.number())
-    return File(f"{row.name}.txt", "text/plain; charset=utf-8", words.pieces(call.door.database, row.id))
+    return File(f"{row.name}.txt", "text/plain", words.pieces(call.door.database, row.id))
 
 
 async def check(call: Call) -> WordsVerdict:
