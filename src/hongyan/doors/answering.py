@@ -61,7 +61,7 @@ async def answer(
     tenant_id: TenantId | None = None
     if caller is not None:
         callers.demand_allowed(route, caller)
-        tenant_id, asked = callers.tenant_of(route, caller, asked, door.snapshots.current)
+        tenant_id, asked = await _tenant_of(door, route, caller, asked)
     _demand_no_query(route, asked)
     if route.file:
         _demand_kind(route, asked)
@@ -71,6 +71,17 @@ async def answer(
             told = await route.tells(door, msgspec.structs.replace(caller, tenant_id=tenant_id), asked, path)
             return answered(asked, told, route.status)
         return await _manage(door, route, asked, path, caller, tenant_id, chunks)
+
+
+async def _tenant_of(door: Door, route: Route, caller: Caller, asked: Asked) -> tuple[TenantId | None, Asked]:
+    """Return the tenant a call is about; one that nobody here has heard of may have been made a moment ago."""
+    try:
+        return callers.tenant_of(route, caller, asked, door.snapshots.current)
+    except Refusal as refusal:
+        if refusal.code is not Code.REQUEST_NOT_FOUND:
+            raise
+    async with asyncio.timeout(TELL_WAIT_S):
+        return callers.tenant_of(route, caller, asked, await door.snapshots.load())
 
 
 def _demand_no_query(route: Route, asked: Asked) -> None:

@@ -37,6 +37,8 @@ class Snapshots(Protocol):
     @property
     def current(self) -> Snapshot: ...
 
+    async def load(self) -> Snapshot: ...
+
 
 class Gate:
     """Admits requests. One per door process."""

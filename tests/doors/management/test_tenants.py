@@ -50,6 +50,14 @@ async def test_a_tenant_is_made_changed_suspended_and_resumed_and_all_of_it_is_w
         ]  # fmt: skip
 
 
+async def test_a_tenant_counts_from_the_answer_on_that_made_it(database: str) -> None:
+    async with desk(database, master_key=MASTER) as one:  # nobody tells this door of changes
+        tenant = (await one.ask("POST", "/v1/tenants", {"name": "Peony"})).json["data"]
+        apps = await one.ask("GET", f"/v1/apps?tenant_id={tenant['id']}")
+        assert (apps.status, apps.json["data"]["items"]) == (200, [])
+        assert (await one.ask("GET", "/v1/apps?tenant_id=987654")).status == 404
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
