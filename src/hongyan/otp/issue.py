@@ -1,7 +1,7 @@
 """Make codes and have them sent, for as long as nobody abuses it.
 
 Writes: verification. Entry point: Issuer.offer(). What sends a code once more, or ends it early, is in resend.py.
-What waits shares one transaction: limits and wards are locked, asked and written, and the verifications stored. Its commit
+What waits shares one transaction: wards and limits are locked, asked and written, and the verifications stored. Its commit
 comes before the message is offered, under an id that the row has already, so whoever reads a code can have it checked. A
 message that is refused after that ends its verification as failed.
 """

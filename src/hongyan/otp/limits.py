@@ -99,8 +99,6 @@ def of_device(policy: Policy) -> tuple[Window, ...]:
 
 
 # There are few policies, and each is asked several times for every code.
-
-
 @lru_cache(1_000)
 def _of_number(minute: int, hour: int, day: int) -> tuple[Window, ...]:
     return (
@@ -150,8 +148,9 @@ class Row(msgspec.Struct):
 class Held:
     """Rows of a batch, as they stand until its commit. What was never heard of is empty, and stored only once it is hit.
 
-    Whoever hits rows of a tenant has locked the tenant's ward before (pumping.Wards): nobody else reads or writes them
-    meanwhile, so they need no locks of their own. Only what tenants share is locked here.
+    Whoever hits rows of a tenant has locked the tenant's ward before (pumping.Wards), so nobody else hits them meanwhile and
+    they need no locks of their own; only what tenants share is locked here. Rows of wrong codes and of proved devices are
+    written by checked() alone, and only read here.
     """
 
     def __init__(self, rows: dict[bytes, Row]) -> None:

@@ -1,9 +1,9 @@
 """How strict a tenant is about codes, and what a guesser gains by it: pure values with their bounds.
 
-Entry points: Policy, and Bound.of(), which says how likely a guess is; policies.py refuses what is careless, kept_to() keeps
-templates from undoing that. Defaults and
-bounds are those of the standards: NIST SP 800-63B-4 §3.1.3 (at most 10 minutes, at least 6 digits, failures that no new code
-resets) and OWASP ASVS 5.0 §6.5 (single use, at least 20 bits); the figures of sends are those of the mainland's clouds.
+Entry points: Policy; Bound.of(), which says how likely a guess is; kept_to(), what a template leaves of a policy. policies.py
+refuses what is careless. Defaults and bounds are those of the standards: NIST SP 800-63B-4 §3.1.3 (at most 10 minutes, at
+least 6 digits, failures that no new code resets) and OWASP ASVS 5.0 §6.5 (single use, at least 20 bits); the figures of
+sends are those of the mainland's clouds.
 """
 
 import math

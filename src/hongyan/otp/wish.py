@@ -202,9 +202,8 @@ def _template(wish: Wish, policy: Policy, key: Key) -> Template:
         raise Refusal(
             Code.REQUEST_MISSING_PARAMETER, parameter="template", reason="no template takes such a code"
         )
-    return min(
-        fitting, key=lambda one: one.id
-    )  # a new one that is approved changes nothing for who names none
+    # The first that was made: another one that is approved changes nothing for who names none.
+    return min(fitting, key=lambda one: one.id)
 
 
 def _fits(template: Template, wish: Wish) -> bool:

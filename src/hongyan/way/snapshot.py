@@ -280,9 +280,8 @@ class Keeper:
             self._vault.add({row["name"]: row["wrapped"] for row in rows["vault_key"]})
             version = self.current.version + 1 if self._raw is not None else 1
             built, self._texts = await _build(rows, self._vault, version, self._texts)
-            if (
-                stale and self._raw is not None
-            ):  # long lists take longer than what else was changed should wait
+            if stale and self._raw is not None:
+                # Long lists take longer than what else was changed should wait.
                 self.current = msgspec.structs.replace(built, words=self.current.words)
                 version += 1
             words = await self._lexicon.build(stale)

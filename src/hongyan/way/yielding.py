@@ -27,8 +27,8 @@ class Yielding:
         self._filled_s = 0.0  # when tokens were added last
         self._ticked_s = 0.0
         self._slowed_s = 0.0
-        self._left = 0  # promotions since then
         self._since_s = 0.0
+        self._left = 0  # promotions since then
 
     def others(self, now_s: float) -> None:
         """Codes or notices want to leave."""
