@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hongyan.vocab.message import TenantId
 from hongyan.vocab.plain import plain
-from hongyan.vocab.words import Listed, Scope, Words, usual
+from hongyan.vocab.words import Listed, Scope, Sought, Words, usual
 
 TENANT = TenantId(1)
 NOTICES = (
@@ -96,7 +96,7 @@ def _build(words: Sequence[str]) -> tuple[Scope, float, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     started_s = time.perf_counter()
-    scope = Scope([(Listed(id=1, name="bench"), words)])
+    scope = Scope([(Listed(id=1, name="bench"), Sought(words))])
     built_s = time.perf_counter() - started_s
     done.set()
     watcher.join()

@@ -523,7 +523,8 @@ ODD_PARAMS: Final = {
     "a joined emoji": ("👨‍👩‍👧", None),
     "line ends": ("a\r\nb", None),
     "a mark of direction": ("\u202e门", None),
-    "nothing": ("", None),
+    "nothing": ("", Code.TEMPLATE_VARIABLE_INVALID),
+    "blanks": (" \u3000", Code.TEMPLATE_VARIABLE_INVALID),
 }
 
 

@@ -383,6 +383,32 @@ def test_a_description_that_cannot_work_is_refused(settings: dict[str, object], 
         built(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "setting", "words"),
+    [
+        ({"url": URL + "?to={numbr}"}, "url", "{numbr} here; did you mean {number}?"),
+        ({"headers": {"X-To": "{nobody}"}}, "headers.X-To", "{nobody}"),
+        ({"body": {"a": [{"b": "x"}, {"b": "{phone}"}]}}, "body.a.1.b", "{phone}"),
+        ({"body": {"a": "json:{values}"}}, "body.a", "{values}"),
+        ({"body": {"a": "{account.usr}"}, "account": {"user": "u"}}, "body.a", "{account.user}"),
+        ({"body": {"a": "{"}}, "body.a", "brace"),
+        ({"recipes": {"sign": ["text {nobody}"]}}, "recipes.sign", "{nobody}"),
+        ({"recipes": {"sign": ["eval 1"]}}, "recipes.sign", "no step eval"),
+        ({"recipes": {"a": ["text {recipe.b}"], "b": ["text {recipe.a}"]}}, "recipes.a", "needs itself"),
+        ({"headers": {"X Y": "1"}}, "headers", "X Y"),
+        ({"push_signature": ["body"], "push_signature_at": "{nobody}"}, "push_signature_at", "{nobody}"),
+        ({"push_signature": ["text {text}"], "push_signature_at": "{field.a}"}, "push_signature", "{text}"),
+    ],
+)
+def test_a_description_that_is_refused_names_its_place_and_the_placeholder(
+    settings: dict[str, object], setting: str, words: str
+) -> None:
+    with pytest.raises(BadSettings) as refused:
+        built(**settings)
+    assert refused.value.setting == setting
+    assert words in str(refused.value)
+
+
 def test_a_provider_that_pushes_nothing_has_no_push() -> None:
     with pytest.raises(NotImplementedError):
         built().read_push({}, b"{}")

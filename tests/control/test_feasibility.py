@@ -14,7 +14,7 @@ from hongyan.control.lint import Subject
 from hongyan.vault import Secret
 from hongyan.vocab.message import ChannelId, Purpose, TenantId
 from hongyan.vocab.wording import Variable
-from hongyan.vocab.words import NOTHING, Listed, Scope, Words
+from hongyan.vocab.words import NOTHING, Listed, Scope, Sought, Words
 from hongyan.way.snapshot import LIMITS_DEFAULT, ChannelRow, RouteRule, Signature, Snapshot, Tenant
 
 GOLDEN: Final = Path(__file__).with_name("feasibility.tsv")
@@ -105,7 +105,7 @@ def snapshot() -> Snapshot:
 
 
 def words_of(listed: Listed, word: str) -> Words:
-    return Words(NOTHING, {}, {ChannelId(listed.channel_id or 0): Scope([(listed, [word])])})
+    return Words(NOTHING, {}, {ChannelId(listed.channel_id or 0): Scope([(listed, Sought([word]))])})
 
 
 SNAPSHOT: Final = snapshot()

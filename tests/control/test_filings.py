@@ -188,6 +188,28 @@ async def test_an_operator_s_answer_is_taken_line_by_line_and_a_wrong_one_stops_
     assert (last.state, last.reason_code, last.reason) == (FilingState.FAILED, FilingReason.OTHER, "材料不全")
 
 
+async def test_an_operator_s_answer_may_name_its_columns_in_chinese(office: Office, tx: db.Tx) -> None:
+    good = await make.signature(tx, tenant_id=office.tenant_id, name="鸿雁")
+    failed = await signature(tx, office)
+    year = filings.today(clock.now()).year + 1
+    octets = f"""序号,短信签名,报备状态,有效期至,失败原因
+1,鸿雁,报备成功,{year}年3月1日,
+2,#{failed},驳回,,材料不全
+""".encode("gb18030")
+    taken = await filing_answers.take(tx, "cmcc", filing_answers.read_csv(octets), who="me")
+    assert (taken.taken, taken.faults) == (2, [])
+    (row, *_) = await filings.of(tx, good)
+    assert (row.state, str(row.valid_until)) == (FilingState.OK, f"{year}-03-01")
+    (last,) = await filings.steps(tx, failed, "cmcc")
+    assert (last.state, last.reason) == (FilingState.FAILED, "材料不全")
+
+
+def test_a_file_without_a_column_that_is_needed_is_told_what_it_may_be_called() -> None:
+    with pytest.raises(Refusal) as refused:
+        filing_answers.read_csv("签名,有效期\n鸿雁,\n".encode())
+    assert refused.value.detail["reason"] == "it has no column state (报备状态)"
+
+
 async def test_an_operator_s_answer_is_looked_up_at_once_however_long_it_is(
     office: Office, tx: db.Tx
 ) -> None:

@@ -90,6 +90,13 @@ CASES: Final = (
     Case("notice.selling", NOTICE, "您的包裹已到,今日特价", "特价", W, "您的特快包裹已到"),
     Case("notice.opt_out", NOTICE, "您的包裹已到 拒收请回复R", " 拒收请回复R", E, "您已成功退订天气服务"),
     Case("notice.opt_out", NOTICE, "您的包裹已到,回TD退订", ",回TD退订", E, "改期请回复N,确认回复Y"),
+    Case("notice.opt_out", NOTICE, "您的包裹已到,退订回${x}", ",退订回${x}", E, "您的${x}已退订"),
+    Case("notice.opt_out", NOTICE, "您的包裹已到,不想再收到请回复T", ",不想再收到请回复T", E, "不想再收到包裹请致电客服"),
+    Case("notice.opt_out", NOTICE, "您的包裹已到,拒收请回复R", ",拒收请回复R", W, "您的包裹已到。Reply STOP to opt out", {}, None,
+         "international"),
+    Case("promotional.opt_out_missing", PROMOTION, "Your one-stop shop", "", E, "Your one-stop shop. Reply STOP", {}, None,
+         "international", "Hongyan"),
+    Case("code.contact", OTP, "验证码${code},加薇信", "加薇信", E, "验证码${code},参加薇薇的", CODE),
     Case("notice.contacts", NOTICE, "致电95555、400-123-4567或010-12345678", "010-12345678", W,
          "致电95555或400-123-4567"),
     Case("promotional.opt_out_missing", PROMOTION, "全场五折", "", E, "全场五折,回T退订"),
@@ -295,6 +302,7 @@ DRESSES: Final[Mapping[str, Callable[[str], str]]] = {
     "dots": lambda piece: BETWEEN_CHINESE.sub(".", piece),
     "middle dots": lambda piece: BETWEEN_CHINESE.sub("·", piece),
     "stars": lambda piece: BETWEEN_CHINESE.sub("*", piece),
+    "strokes": lambda piece: BETWEEN_CHINESE.sub("丶", piece),
     "blanks": lambda piece: BETWEEN_CHINESE.sub(" ", piece),
 }
 SAID: Final = (

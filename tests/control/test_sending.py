@@ -261,6 +261,21 @@ async def test_a_check_says_what_becomes_of_every_row(database: str, tmp_path: P
         assert await one.messages() == {}
 
 
+async def test_a_row_with_an_empty_cell_for_a_variable_is_left_out_and_says_so(
+    database: str, tmp_path: Path
+) -> None:
+    async with room(database, tmp_path) as one:
+        list_id = await one.checked(["13800000001,", "13800000002, \u3000", "13800000003,门", "12345,"])
+        told = await checked(one, list_id)
+        assert (told.ready, told.left_out) == (1, {"empty_variable": 2, "Number.Invalid": 1})
+        left = await one.left_out(list_id)
+        assert [(row["row"], row["reason"]) for row in left][:2] == [
+            ("2", "empty_variable"),
+            ("3", "empty_variable"),
+        ]
+        assert "empty" in left[0]["explanation"]
+
+
 async def test_a_number_counts_once_however_far_apart_its_rows_are(database: str, tmp_path: Path) -> None:
     async with room(database, tmp_path) as one:
         list_id = await one.checked([*numbers(700), *numbers(700), *numbers(100, 700)])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hongyan.vocab.errors import Refusal
-from hongyan.vocab.wording import Compiled, compile_body, digits_max
+from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.wording import KINDS, Compiled, compile_body, digits_max
 
 
 def compiled(body: str, **kinds: str) -> Compiled:
@@ -20,7 +20,7 @@ def compiled(body: str, **kinds: str) -> Compiled:
         ("验证码为:${code},有效期5分钟", "验证码为:1234,有效期5分钟", {"code": "1234"}),
         ("nothing to fill in", "nothing to fill in", {}),
         ("{a}", "anything", {"a": "anything"}),
-        ("{a}{b}", "xy", {"a": "", "b": "xy"}),
+        ("{a}{b}", "xy", {"a": "x", "b": "y"}),
         ("{a} and {a}", "x and x", {"a": "x"}),
         ("to {a}, by {b}", "to x, by y, by z", {"a": "x", "b": "y, by z"}),
         ("{code}{a}", "1234567", {"code": "1234", "a": "567"}),
@@ -46,7 +46,7 @@ def test_a_text_it_cannot_have_made_is_not_read(body: str, text: str) -> None:
 
 
 PIECES = st.lists(st.sampled_from(["{a}", "{b}", "{c}", "x", "，", "码"]), max_size=6).map("".join)
-VALUES = st.fixed_dictionaries({name: st.text("xy，码1", max_size=5) for name in "abc"})
+VALUES = st.fixed_dictionaries({name: st.text("xy，码1", min_size=1, max_size=5) for name in "abc"})
 
 
 @given(PIECES, VALUES)
@@ -74,6 +74,16 @@ def test_a_text_made_to_be_hard_is_answered_by_so_many_steps_as_it_has_places_an
         "".join(f"{{v{n}}}," for n in range(10)) + "end", **{f"v{n}": "text" for n in range(10)}
     )
     assert template.read("a," * 250 + "END") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", ["", " ", "\u3000", "\n"])
+def test_no_kind_of_variable_takes_nothing(kind: str, value: str) -> None:
+    template = compiled("to {a}!", a=kind)
+    with pytest.raises(Refusal) as refused:
+        template.render({"a": value})
+    assert (refused.value.code, refused.value.detail["variable"]) == (Code.TEMPLATE_VARIABLE_INVALID, "a")
+    assert template.read(f"to {value}!") is None
 
 
 def test_a_value_against_its_rule_is_refused_by_render_and_not_hidden_by_read() -> None:

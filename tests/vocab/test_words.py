@@ -8,9 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hongyan.vocab import words as vocab_words
 from hongyan.vocab.message import ChannelId, TenantId
 from hongyan.vocab.plain import NOISE, SIMPLIFIED, fold, places, plain
-from hongyan.vocab.words import AUTOMATON_WORDS_MAX, HITS_MAX, Automaton, Hit, Level, Listed, Scope, Words
+from hongyan.vocab.words import (
+    HITS_MAX,
+    PART_WORDS_MAX,
+    SHORT_WORDS,
+    Automaton,
+    Hit,
+    Level,
+    Listed,
+    Scope,
+    Sought,
+    Words,
+)
 
 CASES: Final = 10_000
 TENANT, OTHER = TenantId(1), TenantId(2)
@@ -46,11 +58,9 @@ def listed(*, id: int = 1, **fields: Any) -> Listed:  # noqa: A002 - as the fiel
 
 
 def words_of(*denied: str, allowed: Sequence[str] = (), **fields: Any) -> Words:
-    lists: list[tuple[Listed, list[str]]] = [
-        (Listed(id=1, name="list 1", **fields), [plain(word) for word in denied])
-    ]
+    lists = [(Listed(id=1, name="list 1", **fields), Sought(map(plain, denied)))]
     if allowed:
-        lists.append((listed(id=2, allows=True), [plain(word) for word in allowed]))
+        lists.append((listed(id=2, allows=True), Sought(map(plain, allowed))))
     return Words(Scope(lists))
 
 
@@ -97,7 +107,7 @@ def noisy(text: str, chance: random.Random) -> str:
     """Put noise between Chinese characters."""
     after = text[1:] + " "
     return "".join(
-        each + "".join(chance.choices(" .-*#@&_|/·★😀~", k=chance.randrange(3)))
+        each + "".join(chance.choices(" .-*#@&_|/·★😀~丶丨", k=chance.randrange(3)))
         if ord(each) in CHINESE and ord(then) in CHINESE
         else each
         for each, then in zip(text, after, strict=True)
@@ -179,7 +189,7 @@ def test_a_word_of_another_alphabet_is_not_taken_for_ours() -> None:
     assert found(words, "хороший сор") == []
     assert found(words, "call a сор") == ["сор"]  # a look-alike among Latin letters
     assert found(words, "叫сор来") == ["сор"]
-    russian = Words(Scope([(listed(), [f"{plain('сор')}\tсор"])]))
+    russian = Words(Scope([(listed(), Sought([f"{plain('сор')}\tсор"]))]))
     assert found(russian, "хороший сор") == ["сор"]
     assert found(russian, "a cop") == []
 
@@ -229,18 +239,18 @@ def test_sentence_marks_are_no_noise() -> None:
 
 
 def test_a_tenants_list_counts_for_nobody_else() -> None:
-    words = Words(tenants={TENANT: Scope([(listed(tenant_id=TENANT), ["竞品"])])})
+    words = Words(tenants={TENANT: Scope([(listed(tenant_id=TENANT), Sought(["竞品"]))])})
     assert found(words, "竞品", TENANT) == ["竞品"]
     assert found(words, "竞品", OTHER) == []
 
 
 def test_a_tenant_opens_its_own_lists_only_and_the_platform_opens_its_too() -> None:
-    platform = Scope([(listed(), ["贷款"])])
+    platform = Scope([(listed(), Sought(["贷款"]))])
     own = [
-        (listed(id=3, tenant_id=TENANT), ["房贷"]),
-        (listed(id=4, tenant_id=TENANT, allows=True), ["房贷款", "贷款"]),
+        (listed(id=3, tenant_id=TENANT), Sought(["房贷"])),
+        (listed(id=4, tenant_id=TENANT, allows=True), Sought(["房贷款", "贷款"])),
     ]
-    granted = [(listed(id=5, tenant_id=TENANT, allows=True, grants=True), ["贷款"])]
+    granted = [(listed(id=5, tenant_id=TENANT, allows=True, grants=True), Sought(["贷款"]))]
     assert found(Words(platform, {TENANT: Scope(own)}), "房贷款") == ["贷款"]
     assert found(Words(platform, {TENANT: Scope([*own, *granted])}), "房贷款") == []
     assert found(Words(platform, {TENANT: Scope(granted)}), "贷款", OTHER) == ["贷款"]
@@ -253,7 +263,7 @@ def test_warnings_hold_nothing_up_but_are_told_of_a_template() -> None:
 
 
 def test_a_channels_list_shuts_the_channel_alone() -> None:
-    words = Words(channels={CHANNEL: Scope([(listed(channel_id=CHANNEL), ["股票"])])})
+    words = Words(channels={CHANNEL: Scope([(listed(channel_id=CHANNEL), Sought(["股票"]))])})
     assert words.shuts(CHANNEL, "股 票", TENANT)
     assert not words.shuts(CHANNEL, "基金", TENANT)
     assert not words.shuts(ChannelId(8), "股票", TENANT)
@@ -262,7 +272,7 @@ def test_a_channels_list_shuts_the_channel_alone() -> None:
 
 
 def test_of_words_that_overlap_the_worst_is_told() -> None:
-    words = Words(Scope([(listed(level=Level.HOLD), ["高息理财"]), (listed(id=2), ["理财"])]))
+    words = Words(Scope([(listed(level=Level.HOLD), Sought(["高息理财"])), (listed(id=2), Sought(["理财"]))]))
     assert [(hit.word, hit.level) for hit in words.check("高息理财", TENANT)] == [("理财", Level.BLOCK)]
 
 
@@ -276,8 +286,102 @@ def test_a_mere_number_is_no_chinese_one() -> None:
     assert found(words_of("64"), "共64元") == ["64"]
 
 
+MANY: Final = sorted(
+    f"{chr(0x4E42 + n // 200)}{chr(0x6E00 + n % 200)}"
+    for n in random.Random(5).sample(range(PART_WORDS_MAX * 4), PART_WORDS_MAX * 2 + 1)
+)
+
+
 def test_a_list_too_long_for_one_automaton_is_searched_whole() -> None:
-    many = [f"{chr(0x4E00 + n // 200)}{chr(0x6E00 + n % 200)}" for n in range(AUTOMATON_WORDS_MAX * 2 + 1)]
-    automaton = Automaton([(listed(), many)])
-    for word in (many[0], many[AUTOMATON_WORDS_MAX], many[-1]):
+    automaton = Automaton([(listed(), Sought(MANY))])
+    for word in (MANY[0], MANY[PART_WORDS_MAX], MANY[-1]):
         assert [one.word for one in automaton.find(f"x{word}x")] == [word]
+
+
+@given(st.sets(st.text(st.sampled_from("乞书鹅龙龟"), min_size=1, max_size=4), max_size=60), st.data())
+def test_a_long_list_that_was_changed_is_the_same_as_one_made_anew(
+    before: set[str], draw: st.DataObject
+) -> None:
+    gone = draw.draw(st.sets(st.sampled_from(sorted(before)))) if before else set()
+    new = draw.draw(st.sets(st.text(st.sampled_from("乞书鹅龙龟"), min_size=1, max_size=4), max_size=40))
+    words = sorted((before - gone) | new)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(vocab_words, "SHORT_WORDS", 4)
+        patched.setattr(vocab_words, "PART_WORDS_MIN", 3)
+        patched.setattr(vocab_words, "PART_WORDS_MAX", 8)
+        changed = Sought(words, Sought(sorted(before)))
+    assert changed.words == Sought(words).words
+    if changed.parts:
+        assert [word for part in changed.parts for word in part.words] == words
+        assert all(len(part.words) <= 8 for part in changed.parts)
+    automaton = Automaton([(listed(), changed)])
+    text = "。".join({*before, *new})
+    assert {one.word for one in automaton.find(text)} == {word for word in words if word in text}
+
+
+def test_of_a_long_list_only_those_parts_are_built_again_in_which_a_word_changed() -> None:
+    before = Sought(MANY)
+    after = Sought([word for word in MANY if word != MANY[PART_WORDS_MAX + 7]], before)
+    kept = {id(part.find) for part in before.parts} & {id(part.find) for part in after.parts}
+    assert len(before.parts) == len(after.parts)
+    assert len(kept) == len(before.parts) - 1
+
+
+def test_a_list_that_loses_nearly_all_its_words_has_no_parts_of_a_few() -> None:
+    left = Sought(MANY[:: len(MANY) // (SHORT_WORDS + 100)], Sought(MANY))
+    assert len(left.parts) <= 2
+
+
+def test_a_word_on_two_lists_is_told_of_both() -> None:
+    automaton = Automaton([(listed(), Sought(["赌博"])), (listed(id=2), Sought([*MANY, "赌博"]))])
+    assert sorted(one.listed.id for one in automaton.find("赌博")) == [1, 2]
+
+
+# ---- strokes and sounds
+
+
+@pytest.mark.parametrize(
+    "text", ["赌丶博", "赌丨博", "赌丿 乀博", "赌亅.博", "s丶e丶x", "赌㇏博", "一丶夜丨情", "⼃".join("赌博")]
+)
+def test_a_stroke_between_characters_is_noise(text: str) -> None:
+    assert found(BUILT, f"本店{text}，欢迎") == [text]
+
+
+def test_a_stroke_alone_or_at_an_edge_is_itself() -> None:
+    for text in ("丶", "丨丨丨丨", "丿旁", "字旁丨", ",丶赌", "a丶", "丶x1"):
+        assert plain(text) == text
+
+
+@given(st.text(st.sampled_from("赌博丶丨丿 .*a1，"), max_size=12))
+def test_strokes_lead_to_one_plain_form(text: str) -> None:
+    assert plain(plain(text)) == plain(text) == places(text)[0]
+
+
+def test_a_word_that_was_stored_before_strokes_were_noise_is_found_still() -> None:
+    words = Words(Scope([(listed(), Sought(["赌丶博", "加薇信\t加薇信！"]))]))
+    assert found(words, "赌博") == ["赌博"]
+    assert [hit.word for hit in words.check("加微信", TENANT)] == ["加薇信！"]
+
+
+@pytest.mark.parametrize(
+    "text", ["加薇信", "加溦信", "加徽信", "加丶薇 信", "加扣扣", "加薇ab123", "加薇：ab123"]
+)
+def test_what_sounds_like_an_account_behind_add_is_read_as_one(text: str) -> None:
+    assert found(words_of("加微", "加qq"), f"请{text}") != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "安徽信息港", "王薇信用卡账单", "增加威信", "威信扫地", "参加薇薇的婚礼", "国徽信物", "纽扣扣子", "附加扣扣费", "加薇娅",
+        "采薇信步",
+    ],
+)  # fmt: skip
+def test_what_only_sounds_so_within_other_words_stays_what_it_is(text: str) -> None:
+    assert plain(text) == text
+    assert found(words_of("微信", "加微", "加qq", "微"), text) == []
+
+
+def test_a_list_with_a_words_sound_finds_it_however_it_is_written() -> None:
+    assert found(words_of("加薇信"), "请加微信") == ["加微信"]
+    assert found(words_of("扣扣群"), "入QQ群") == ["QQ群"]

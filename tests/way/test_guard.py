@@ -215,6 +215,18 @@ def test_an_advert_says_how_to_stop_however_that_is_written(way_out: str) -> Non
     assert guard.tells_how_to_stop(f"新品到店,{way_out}")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your one-stop shop", "ONE STOP SHOP", "Non-stop savings", "nonstop", "stopwatch sale", "unstoppable",
+        "at the bus stop", "Stop by our store", "We can't stop", "stop-over deals", "回T恤专区", "回to",
+    ],
+)  # fmt: skip
+def test_what_only_has_the_letters_of_stop_tells_nobody_how(words: str) -> None:
+    assert not guard.tells_how_to_stop(f"Sale {words}")
+    assert guard.tells_how_to_stop(f"Sale {words}. Reply STOP to opt out")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_for_its_own_reason(name: str) -> None:
     one, code = REFUSED[name]
@@ -237,7 +249,23 @@ def test_free_text_is_for_keys_that_may() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["退订回T", "拒收请回复R", "回T", "回TD", "回R", "Reply STOP", "to Opt Out dial 1"]
+    "words",
+    [
+        "退订回T",
+        "拒收请回复R",
+        "回T",
+        "回TD",
+        "回R",
+        "Reply STOP",
+        "to Opt Out dial 1",
+        "STOP2END",
+        "Stop?Txt STOP",
+        "STOP au 36111",
+        "opt-out: x.co",
+        "stop=end",
+        "回复TD",
+        "回r。",
+    ],
 )
 def test_every_usual_way_to_say_how_to_stop_is_known(words: str) -> None:
     assert check(free(f"新品到店 {words}", Purpose.PROMOTIONAL)).wording.purpose is Purpose.PROMOTIONAL

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import quote, urlencode
@@ -52,6 +53,7 @@ from hongyan.channels.recipes import (
     Words,
     at,
     check_cycles,
+    leaves_at,
     leaves_of,
     mentions_of,
     names_in,
@@ -167,26 +169,28 @@ class CustomHttpConfig(FiledSettings):
             raise ValueError("text is a form of answers only")
         if bool(self.push_signature) != bool(self.push_signature_at):
             raise ValueError("push_signature and push_signature_at go together")
-        request = [self.url, *self.headers.values(), *leaves_of(self.body)]
-        self._check(request, REQUEST_NAMES, {"value", "account", "secret", "recipe"})
-        for steps in self.recipes.values():
-            self._check(
-                templates_of(steps),
-                REQUEST_NAMES,
-                {"value", "account", "secret", "recipe", "header", "field"},
-            )
-        pushed = [*templates_of(self.push_signature), self.push_signature_at]
-        self._check(pushed, frozenset(), {"account", "secret", "recipe", "header", "field"})
+        ours = {"value", "account", "secret", "recipe"}
+        for path, leaf in (
+            ("url", self.url),
+            *leaves_at("headers", self.headers),
+            *leaves_at("body", self.body),
+        ):
+            self._check(path, [leaf], REQUEST_NAMES, ours)
+        for name, steps in self.recipes.items():
+            self._check_steps(f"recipes.{name}", steps, REQUEST_NAMES, ours | {"header", "field"})
+        theirs = {"account", "secret", "recipe", "header", "field"}
+        self._check_steps("push_signature", self.push_signature, frozenset(), theirs)
+        self._check("push_signature_at", [self.push_signature_at], frozenset(), theirs)
         check_cycles({name: mentions_of(steps) for name, steps in self.recipes.items()})
         if any(
             step.partition(" ")[0] == "body"
             for name in recipes_in(leaves_of(self.body))
             for step in self._all(name)
         ):
-            raise ValueError("a recipe of the whole body cannot stand in the body")
+            raise ValueError("body: a recipe of the whole body cannot stand in the body")
         for name in self.headers:
             if not HEADER_NAME.fullmatch(name):
-                raise ValueError(f"no header {name[:40]!a} can be")
+                raise ValueError(f"headers: no header {name[:40]!a} can be")
         providers.check_url(PLACE.sub("x", self.url))
 
     def _all(self, name: str) -> Sequence[str]:
@@ -194,19 +198,36 @@ class CustomHttpConfig(FiledSettings):
         steps = self.recipes[name]
         return [*steps, *(step for other in mentions_of(steps) for step in self._all(other))]
 
-    def _check(self, templates: Sequence[str], plain: frozenset[str], families: set[str]) -> None:
-        known: Mapping[str, Mapping[str, Any]] = {
+    def _check_steps(self, path: str, steps: Words, plain: frozenset[str], families: set[str]) -> None:
+        try:
+            templates = templates_of(steps)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        self._check(path, templates, plain, families)
+
+    def _check(self, path: str, templates: Sequence[str], plain: frozenset[str], families: set[str]) -> None:
+        """Raise ValueError, beginning with the path of the setting, where a name in a template stands for nothing."""
+        try:
+            names = [name for template in templates for name in names_in(template)]
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        known: dict[str, Mapping[str, Any]] = {
             "account": self.account, "secret": self.secrets, "recipe": self.recipes
         }  # fmt: skip
-        for template in templates:
-            for name in names_in(template):
-                family, dot, member = name.partition(".")
-                if not dot and name in plain:
-                    continue
-                if family == "header" and member != member.lower():
-                    raise ValueError(f"{{{name}}}: names of headers are in lower case here")
-                if not dot or family not in families or member not in known.get(family, {member: None}):
-                    raise ValueError(f"no name {{{name}}} for {template[:40]}")
+        for name in names:
+            family, dot, member = name.partition(".")
+            if not dot and name in plain:
+                continue
+            if family == "header" and member != member.lower():
+                raise ValueError(f"{path}: {{{name}}}: names of headers are in lower case here")
+            if not dot or family not in families or member not in known.get(family, {member: None}):
+                there = {
+                    *plain,
+                    *(f"{one}.{other}" for one in families & known.keys() for other in known[one]),
+                }
+                near = get_close_matches(name, sorted(there), 1)
+                hint = f"; did you mean {{{near[0]}}}?" if near else ""
+                raise ValueError(f"{path}: there is no name {{{name}}} here{hint}")
 
 
 class CustomHttp(Posts):

@@ -72,11 +72,14 @@ def build(kind: str, settings: Mapping[str, object], egress: Egress | None = Non
 
 
 def _setting_in(words: str, known: set[str]) -> str:
-    """Find which setting an error speaks of: by its path, by the field that is missing, or as its first word."""
+    """Find which setting an error speaks of: by its path, by the field that is missing, or as what it begins with."""
     if path := re.search(r"at `\$\.([^`]+)`", words):
         return path[1]
     if missing := re.search(r"missing required field `([^`]+)`", words):
         return missing[1]
+    begins = re.match(r"([a-z_]+)\.[^:]{1,100}(?=: )", words)
+    if begins and begins[1] in known:
+        return begins[0]
     first = re.match(r"[a-z_]+", words)
     return first[0] if first and first[0] in known else ""
 

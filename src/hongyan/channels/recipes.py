@@ -1,7 +1,8 @@
 """Describe requests, answers and pushes in settings: templates, recipes and paths. Nothing in them is executed.
 
 Pure. Entry points: Filling, the names of one request or push; at(), walk(), written() for trees; names_in(),
-templates_of(), leaves_of(), recipes_in(), mentions_of(), check_cycles() to check a description before it is used.
+templates_of(), leaves_of(), leaves_at(), recipes_in(), mentions_of(), check_cycles() to check a description before it is
+used.
 
 A template is a text with names in braces; {{ and }} are braces themselves. What is filled in is never a template.
 
@@ -18,7 +19,7 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -137,11 +138,21 @@ def templates_of(steps: Words) -> Sequence[str]:
 
 def leaves_of(tree: object) -> Sequence[str]:
     """The templates in a body."""
+    return [leaf for _, leaf in leaves_at("", tree)]
+
+
+def leaves_at(path: str, tree: object) -> Iterator[tuple[str, str]]:
+    """The same, each with its path: that of the tree, and the names and places that lead there."""
     if isinstance(tree, str):
-        return [tree.removeprefix(AS_JSON)]
-    if isinstance(tree, Mapping):
-        return [leaf for value in tree.values() for leaf in leaves_of(value)]
-    return [leaf for value in tree for leaf in leaves_of(value)] if isinstance(tree, list | tuple) else []
+        yield path, tree.removeprefix(AS_JSON)
+        return
+    named = (
+        tree.items()
+        if isinstance(tree, Mapping)
+        else enumerate(tree if isinstance(tree, list | tuple) else ())
+    )
+    for name, value in named:
+        yield from leaves_at(f"{path}.{name}", value)
 
 
 def recipes_in(templates: Sequence[str]) -> Sequence[str]:
@@ -158,7 +169,7 @@ def check_cycles(mentions: Mapping[str, Sequence[str]]) -> None:
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
-            raise ValueError(f"recipe {name} needs itself")
+            raise ValueError(f"recipes.{name}: this recipe needs itself")
         for other in mentions.get(name, ()):
             visit(other, (*above, name))
 

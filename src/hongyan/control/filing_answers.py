@@ -2,11 +2,12 @@
 
 Writes nothing itself: filings.put() does, for each line alone, so that a wrong one stops no other. Entry points:
 read_csv(), take(). Columns by name: `signature` (its name, or its number after #), `state`, and where they are there
-`tenant`, `valid_until`, `reason_code`, `reason`. Operators write their states in Chinese: STATE_WORDS.
+`tenant`, `valid_until`, `reason_code`, `reason`. Operators write columns and states in Chinese: COLUMN_WORDS, STATE_WORDS.
 """
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -22,7 +23,15 @@ from hongyan.vocab.errors import Code, Refusal
 OCTETS_MAX: Final = 2_000_000
 LINES_MAX: Final = 5_000
 FAULTS_MAX: Final = 100
-COLUMNS: Final = ("signature", "tenant", "state", "valid_until", "reason_code", "reason")
+# What columns are called, in lower case; of several that mean the same, the first of these counts.
+COLUMN_WORDS: Final[Mapping[str, Sequence[str]]] = {
+    "signature": ("signature", "签名", "短信签名", "签名名称", "签名内容"),
+    "tenant": ("tenant", "租户", "客户"),
+    "state": ("state", "报备状态", "报备结果", "审核状态", "审核结果", "状态", "结果"),
+    "valid_until": ("valid_until", "有效期至", "有效期", "有效期限", "到期日", "到期日期", "失效日期"),
+    "reason_code": ("reason_code", "原因代码", "失败代码"),
+    "reason": ("reason", "失败原因", "驳回原因", "原因", "备注"),
+}
 NEEDED: Final = ("signature", "state")
 STATE_WORDS: Final[Mapping[str, FilingState]] = {state.value: state for state in FilingState} | {
     "未报备": FilingState.NONE, "待报备": FilingState.FILING,
@@ -74,16 +83,25 @@ def read_csv(octets: bytes) -> Sequence[Line]:
         rows = [row for row in enumerate(csv.reader(io.StringIO(text)), 1) if any(row[1])]
     except csv.Error as error:
         raise Refusal(Code.REQUEST_UNSUPPORTED_FILE, reason=str(error)) from None
-    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
-    missing = [column for column in NEEDED if column not in header]
+    places = _places(rows[0][1] if rows else ())
+    missing = [f"{column} ({COLUMN_WORDS[column][1]})" for column in NEEDED if column not in places]
     if missing:
         raise Refusal(Code.REQUEST_UNSUPPORTED_FILE, reason=f"it has no column {', '.join(missing)}")
     if len(rows) - 1 > LINES_MAX:
         raise Refusal(Code.REQUEST_UNSUPPORTED_FILE, reason=f"more than {LINES_MAX:,} lines")
     return [
-        Line(number, {name: cell.strip() for name, cell in zip(header, cells, strict=False)})
+        Line(number, {name: cells[place].strip() for name, place in places.items() if place < len(cells)})
         for number, cells in rows[1:]
     ]
+
+
+def _places(header: Sequence[str]) -> Mapping[str, int]:
+    """Return where each column stands that is there."""
+    named = {cell.strip().lower(): place for place, cell in enumerate(header)}
+    found = {
+        column: next((name for name in names if name in named), "") for column, names in COLUMN_WORDS.items()
+    }
+    return {column: named[name] for column, name in found.items() if name}
 
 
 async def take(tx: db.Tx, operator: str, lines: Sequence[Line], *, who: str) -> AnswerTaken:
@@ -128,8 +146,11 @@ def _reason_of(written: str) -> FilingReason | None:
 
 
 def _day_of(written: str) -> date | None:
+    if not written:
+        return None
     try:
-        return date.fromisoformat(written.replace("/", "-")) if written else None
+        year, month, day = map(int, re.split(r"[-/.年月]", written.removesuffix("日")))
+        return date(year, month, day)
     except ValueError:
         raise _wrong("valid_until", "a day as 2027-03-01") from None
 

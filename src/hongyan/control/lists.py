@@ -46,6 +46,9 @@ EXAMPLES: Final = 5
 SPREAD_S_MAX: Final = 259_200  # three days
 DUPLICATE: Final = "duplicate"  # reasons for leaving out that are no public codes
 NO_CONSENT: Final = "no_consent"
+EMPTY_VARIABLE: Final = (
+    "empty_variable"  # of the row's cell; a single message gets Template.VariableInvalid for it
+)
 
 Column = Annotated[str, Meta(min_length=1, max_length=tables.COLUMN_CHARACTERS_MAX)]
 Word = Annotated[str, Meta(max_length=64)]
@@ -634,6 +637,7 @@ async def left_out(
 _EXPLAINED: Final[Mapping[str, str]] = {code.value.name: code.value.en for code in Code} | {
     DUPLICATE: "An earlier row has this number",
     NO_CONSENT: "There is no consent of this person on record",
+    EMPTY_VARIABLE: "The cell of a variable is empty: the text would have a hole",
 }
 
 

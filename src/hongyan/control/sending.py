@@ -19,7 +19,7 @@ import msgspec
 from hongyan import clock, db
 from hongyan.control import consents, jobs, keys
 from hongyan.control.jobs import FORGET_ROWS_MAX, Halt, Held, Role, Tools, Work
-from hongyan.control.lists import CHECK, DUPLICATE, NO_CONSENT, SEND, LeftOut, Plan, Ready
+from hongyan.control.lists import CHECK, DUPLICATE, EMPTY_VARIABLE, NO_CONSENT, SEND, LeftOut, Plan, Ready
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, MessageIds, Purpose
 from hongyan.way import guard, optout
@@ -85,7 +85,7 @@ async def _check_chunk(
         try:
             cleared = guard.check(plan.draft(raw, values, reference), key, snapshot, tools.settings, now_s)
         except Refusal as refusal:
-            left.append(LeftOut(row, raw, refusal.code.value.name))
+            left.append(LeftOut(row, raw, _reason(refusal, dict(zip(plan.params, values, strict=True)))))
             continue
         except (UnicodeEncodeError, OverflowError):
             left.append(LeftOut(row, raw, Code.REQUEST_INVALID_PARAMETER.value.name))
@@ -104,6 +104,13 @@ async def _check_chunk(
         held.done += len(rows)
         held.place = str(number)
         await held.advance(tx)
+
+
+def _reason(refusal: Refusal, values: Mapping[str, str]) -> str:
+    """Say why a row is left out: an empty cell is told as what it is, whatever rule it breaks."""
+    if refusal.code is Code.TEMPLATE_VARIABLE_INVALID and not values[refusal.detail["variable"]].strip():
+        return EMPTY_VARIABLE
+    return refusal.code.value.name
 
 
 async def _keep_checked(

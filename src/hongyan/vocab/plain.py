@@ -3,7 +3,8 @@
 Pure. Entry points: plain(), which words of a list and texts are compared in; places(), which leads back to the raw
 text; noise(), which says where there is some. Gone are: width, case, accents, enclosures (①, Ⓐ), traditional and
 variant characters, Cyrillic and Greek letters that look Latin, what is not seen (zero-width, direction marks, variation
-selectors), and noise between Chinese characters or letters that stand alone ('狗.东*西', 's e x').
+selectors), noise between Chinese characters or letters that stand alone ('狗.东*西', '赌丶博', 's e x'), and the few
+characters that stand for WeChat and QQ by their sound alone ('加薇信').
 
 Surprise: sentence marks (，。！？：；), brackets and line ends are no noise. Two sentences that meet there say
 nothing together, and taking them away would find words that nobody wrote.
@@ -20,7 +21,7 @@ KNOWN_CHARACTERS_MAX: Final = 30_000  # whose plain form is remembered; texts in
 
 def plain(text: str) -> str:
     """Return the plain form of a text. What is plain stays as it is."""
-    return _NOISE.sub("", text.translate(_FOLDED))
+    return _as_meant(_NOISE.sub("", text.translate(_FOLDED)))
 
 
 def folded(text: str) -> str:
@@ -45,7 +46,7 @@ def places(text: str) -> tuple[str, Sequence[int]]:
     for noise in _NOISE.finditer(folded):
         kept += origins[end : noise.start()]
         end = noise.end()
-    return _NOISE.sub("", folded), [*kept, *origins[end:]]
+    return _as_meant(_NOISE.sub("", folded)), [*kept, *origins[end:]]
 
 
 def fold(each: str) -> str:
@@ -142,14 +143,39 @@ class _Folded(dict[int, str]):
 
 _FOLDED: Final = _Folded()
 
-# Scripts that write words without spaces between them.
+STROKES: Final = "丨丶丿乀乁乚乛亅"  # of characters: characters themselves, but no word has one
+# Scripts that write words without spaces between them; STROKES are left out.
 CHINESE: Final = (
-    "\u1100-\u11ff\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff"
+    "\u1100-\u11ff\u3007\u3040-\u30ff\u3400-\u4dbf"
+    "\u4e00-\u4e27\u4e29-\u4e35\u4e37-\u4e3e\u4e42-\u4e59\u4e5c-\u4e84\u4e86-\u9fff"
+    "\uac00-\ud7a3\U00020000-\U0003ffff"
 )
-NOISE: Final = r" .\-*#@&_|/\\~^+=<>'\"`$%"
+NOISE: Final = r" .\-*#@&_|/\\~^+=<>'\"`$%" + STROKES
 # A space after a space; or a character of noise with what it needs before it, more of it, and what it needs behind it:
 # a Chinese character, or a letter that is not part of a longer word.
 _NOISE: Final = re.compile(
     rf"[{NOISE}](?:(?<=  ) *|(?:(?<=[{CHINESE}][{NOISE}])|(?<=[a-z][{NOISE}])(?<![a-z0-9][a-z][{NOISE}]))[{NOISE}]*"
     rf"(?=[{CHINESE}]|[a-z](?![a-z0-9])))"
 )
+
+
+def _as_meant(read: str) -> str:
+    """Read what sounds like WeChat or QQ as that, character by character, where nothing else can be meant.
+
+    Only behind 加, before 号 or 群, or before an account's name: 安徽信息 and 王薇信用卡 hold no WeChat. 威信 stays what
+    it is, a word of its own (增加威信).
+    """
+    if "加" in read:  # seldom, and quicker to ask than to search
+        read = _ADDED.sub(_meant, read)
+    return _QQ.sub(_meant, read) if "扣扣" in read else read
+
+
+def _meant(found: re.Match[str]) -> str:
+    return found[0].translate(_MEANT)
+
+
+_ADDED: Final = re.compile("加(?:[薇溦徽]信|薇(?=[:a-z0-9])|扣扣(?![费款除减]))")
+_QQ: Final = re.compile("扣扣(?=[号群])")
+_MEANT: Final = str.maketrans("薇溦徽扣", "微微微q")
+# What a word may have that was read otherwise by an earlier version, and stored so.
+READ_ANEW: Final = STROKES + "薇溦徽扣"

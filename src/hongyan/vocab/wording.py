@@ -17,6 +17,7 @@ from hongyan.vocab.smuggled import SHORTER, Smuggled, may_lead, may_ring, smuggl
 
 PLACE = re.compile(r"\$?\{([A-Za-z][A-Za-z0-9_]{0,24})\}")
 VALUE_CHARACTERS_MAX = 1_000
+EMPTY = "a value may not be empty"  # nobody is sent a text with a hole; kinds with a pattern demand something by themselves
 _BRACKETS = re.compile("[【】︻︼]")
 _SMUGGLED = {
     Smuggled.PHONE: "a mobile number belongs into a variable of kind phone",
@@ -121,7 +122,10 @@ class Compiled(msgspec.Struct, frozen=True):
     rules: Mapping[str, tuple[Kind, int]]
 
     def render(self, values: Mapping[str, str | int]) -> str:
-        """Fill in the values; raises Refusal naming the variable that is missing, unknown, too long, a URL or against its rule."""
+        """Fill in the values.
+
+        Raises Refusal naming the variable that is missing, unknown, empty, too long, a URL or against its rule.
+        """
         rules = self.rules
         if len(values) != len(rules):
             self._refuse_names(values)
@@ -136,6 +140,8 @@ class Compiled(msgspec.Struct, frozen=True):
             if kind.pattern is not None:
                 if kind.pattern.fullmatch(text) is None:
                     raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, pattern=kind.pattern.pattern)
+            elif not text or text.isspace():
+                raise Refusal(Code.TEMPLATE_VARIABLE_INVALID, variable=name, reason=EMPTY)
             elif may_lead(text) or (len(text) > SHORTER and may_ring(text)):  # seldom, so look closer
                 _demand_harmless(name, text, kind)
             texts[name] = text
@@ -147,7 +153,7 @@ class Compiled(msgspec.Struct, frozen=True):
     def read(self, text: str) -> dict[str, str] | None:
         """Return values that render() would make this text of, shortest first; None where there are none.
 
-        Lengths and patterns are kept, links are not looked for: render() refuses them by name.
+        Lengths and patterns are kept and nothing is empty; links are not looked for: render() refuses them by name.
         """
         if not text.startswith(self.literals[0]) or not text.endswith(self.literals[-1]):
             return None
@@ -171,7 +177,7 @@ class Compiled(msgspec.Struct, frozen=True):
         stop = max(at, len(text) - len(literal)) if is_last else at
         while (stop := text.find(literal, stop)) >= 0 and stop - at <= characters_max:
             value = text[at:stop]
-            fits = kind.pattern is None or kind.pattern.fullmatch(value) is not None
+            fits = bool(value.strip()) if kind.pattern is None else kind.pattern.fullmatch(value) is not None
             if fits and known in (None, value):
                 values[name] = value
                 if self._read_from(text, place + 1, stop + len(literal), values, dead_ends):

@@ -1,8 +1,8 @@
 """Find the words of lists in a text, however they are dressed up, and say where.
 
 Pure. Entry points: Words.check() for a text on its way, Words.check_template() for one under review, Words.shuts() for
-a channel with a list of its own; a Scope is what one owner's lists become. Texts and words are compared in their
-plain form (plain.py). An allowed word covers what lies inside it: 装 is not found in 女装 where 女装 is allowed.
+a channel with a list of its own; a list becomes a Sought, and those of one owner a Scope. Texts and words are compared
+in their plain form (plain.py). An allowed word covers what lies inside it: 装 is not found in 女装 where 女装 is allowed.
 
 Surprises. The allow-lists are asked last, because most texts hold no word at all; what they cover is the same as if
 they came first. A tenant's own allow-list counts only against its own words, else it would open the platform's
@@ -10,23 +10,26 @@ lists; one that the platform gave it (`grants`) counts against all. The words th
 shorter than they are: a list may name them.
 """
 
-import time
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Final, NamedTuple
 
 import ahocorasick_rs
 import msgspec
 
 from hongyan.vocab.message import ChannelId, TenantId
-from hongyan.vocab.plain import places, plain
+from hongyan.vocab.plain import READ_ANEW, places, plain
 
 WORD_CHARACTERS_MAX: Final = 64
 HITS_MAX: Final = 20  # told of one text; nobody reads more
-AUTOMATON_WORDS_MAX: Final = 20_000  # building one stops the process for some 30 ms; so many lists are cut
-PACE_WORDS: Final = 500  # added before others get their turn
+SHORT_WORDS: Final = 2_000  # a list of no more is sought together with the other short ones
+PART_WORDS_MAX: Final = 10_000  # building an automaton of so many stops the process for some 20 ms
+PART_WORDS_MIN: Final = 1_000  # what is left of one that words were taken out of joins the next
 
 
 class Level(StrEnum):
@@ -63,6 +66,9 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
 
 
+_Lists = Sequence[tuple[Listed, Mapping[str, str]]]  # each with its words, as written, by what is sought
+
+
 class _Found(NamedTuple):
     """A word in the plain text."""
 
@@ -72,48 +78,104 @@ class _Found(NamedTuple):
     listed: Listed
 
 
-class Automaton:
-    """Many words, sought at once. Building takes long and stops the process in short pieces: do it in a thread."""
+class _Part(NamedTuple):
+    """Words in their order, and what finds them: (which, start, end)."""
 
-    def __init__(self, lists: Iterable[tuple[Listed, Iterable[str]]]) -> None:
-        """Take lists of words, each in its plain form, or as 'plain TAB as written' where that differs."""
-        patterns: list[str] = []
-        self._words: list[tuple[str, Listed]] = []
-        for listed, lines in lists:
-            for line in lines:
-                sought, _, written = line.partition("\t")
-                for each in _spellings(sought):
-                    patterns.append(each)
-                    self._words.append((written or sought, listed))
-        self._parts: list[tuple[int, Callable[..., Sequence[tuple[int, int, int]]]]] = []
-        for first in range(0, len(patterns), AUTOMATON_WORDS_MAX):
-            part = _paced(patterns[first : first + AUTOMATON_WORDS_MAX])
-            built = ahocorasick_rs.AhoCorasick(part, store_patterns=False)
-            self._parts.append((first, built.find_matches_as_indexes))
+    words: Sequence[str]
+    find: Callable[..., Sequence[tuple[int, int, int]]]
+
+
+class Sought:
+    """The words of one list, ready to be sought. A long list takes long: make it in a thread.
+
+    Of a list `before` it was changed, parts in which no word changed are taken as they are.
+    """
+
+    def __init__(self, lines: Iterable[str], before: "Sought | None" = None) -> None:
+        """Take words in their plain form, or as 'plain TAB as written' where that differs. Quickest in order."""
+        self.words = _read(lines)  # as written, by what is sought
+        known = () if before is None else before.parts
+        self.parts: Sequence[_Part] = _parts(self.words, known) if len(self.words) > SHORT_WORDS else ()
+
+
+def _read(lines: Iterable[str]) -> Mapping[str, str]:
+    words: dict[str, str] = {}
+    odd: dict[str, str] = {}
+    left = iter(lines)
+    while some := list(islice(left, PART_WORDS_MAX)):  # others have their turn between
+        words.update(zip(some, some, strict=True))
+        for line in filter(_ODD, some):
+            words.pop(line, None)
+            stored, _, written = line.partition("\t")
+            odd[stored if _OLD(stored) is None else plain(stored)] = written or stored
+    words |= odd
+    for sought, written in odd.items():
+        for each in _spellings(sought):
+            words.setdefault(each, written)
+    return words
+
+
+def _parts(words: Iterable[str], known: Sequence[_Part] = ()) -> Sequence[_Part]:
+    """Build automata of words in their order: half the time to build, and to search, that they take in disorder."""
+    finders = {part.words[0]: part for part in known}
+    parts: list[_Part] = []
+    for some in _cut(sorted(words), [part.words[0] for part in known]):
+        part = finders.get(some[0])
+        if part is None or part.words != some:
+            part = _Part(some, ahocorasick_rs.AhoCorasick(some, store_patterns=False).find_matches_as_indexes)
+        parts.append(_Part(some, part.find))
+    return parts
+
+
+def _cut(words: Sequence[str], firsts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut words where they were cut before, at `firsts`, so that a change is one of its part alone."""
+    begin = 0
+    for place in (*(bisect_left(words, first) for first in firsts[1:]), len(words)):
+        count = place - begin
+        if count < PART_WORDS_MIN and place < len(words):
+            continue
+        pieces = -(-count // PART_WORDS_MAX)
+        for piece in range(pieces):
+            yield words[begin + count * piece // pieces : begin + count * (piece + 1) // pieces]
+        begin = place
+
+
+class Automaton:
+    """The words of several lists, sought at once."""
+
+    def __init__(self, lists: Iterable[tuple[Listed, Sought]]) -> None:
+        short: list[tuple[Listed, Mapping[str, str]]] = []
+        self._seek: list[tuple[Callable[..., Sequence[tuple[int, int, int]]], _Lists]] = []
+        for listed, sought in lists:
+            if sought.parts:
+                self._seek += ((part.find, [(listed, sought.words)]) for part in sought.parts)
+            else:
+                short.append((listed, sought.words))
+        together = dict.fromkeys(word for _, words in short for word in words)
+        self._seek += ((part.find, short) for part in _parts(together))
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return bool(self._seek)
 
     def find(self, text: str) -> list[_Found]:
         """Find all words in a plain text, also those inside others; Latin ones only where they stand whole."""
         return [
-            _Found(start, end, *self._words[first + index])
-            for first, find in self._parts
-            for index, start, end in find(text, True)  # overlapping; naming it would cost more
+            _Found(start, end, words[text[start:end]], listed)
+            for find, lists in self._seek
+            for _, start, end in find(text, True)  # overlapping; naming it would cost more
             if _stands_whole(text, start, end)
+            for listed, words in lists
+            if text[start:end] in words
         ]
-
-
-def _paced(patterns: Sequence[str]) -> Iterator[str]:
-    for number, each in enumerate(patterns):
-        if number % PACE_WORDS == 0:
-            time.sleep(0)
-        yield each
 
 
 _NUMERALS: Final = "零一二三四五六七八九"
 _TO_DIGITS: Final = str.maketrans(_NUMERALS + "〇", "01234567890")
 _TO_NUMERALS: Final = str.maketrans("0123456789", _NUMERALS)
+# Words that are not just as they are sought: with a form of their own as written, other spellings, or one stored by an
+# earlier version.
+_ODD: Final = re.compile(f"[\t0-9〇{_NUMERALS}{READ_ANEW}]").search
+_OLD: Final = re.compile(f"[{READ_ANEW}]").search
 
 
 def _spellings(sought: str) -> Iterable[str]:
@@ -141,7 +203,7 @@ def _is_spaced(each: str) -> bool:
 class Scope:
     """The lists of one owner: the platform, a tenant or a channel."""
 
-    def __init__(self, lists: Sequence[tuple[Listed, Iterable[str]]]) -> None:
+    def __init__(self, lists: Sequence[tuple[Listed, Sought]]) -> None:
         denied = [one for one in lists if not one[0].allows]
         self.stops = Automaton(one for one in denied if one[0].level is not Level.WARN)
         self.warns = Automaton(one for one in denied if one[0].level is Level.WARN)
@@ -156,7 +218,7 @@ def usual() -> Automaton:
     """The usual words that contain what is often on a list, as we ship them."""
     lines = resources.files(__package__).joinpath("usual_words.tsv").read_text("utf-8").splitlines()
     words = (word for line in lines if not line.startswith("#") for word in line.split())
-    return Automaton([(_USUAL, [plain(word) for word in words])])
+    return Automaton([(_USUAL, Sought(map(plain, words)))])
 
 
 _USUAL: Final = Listed(id=0, name="usual", allows=True)

@@ -6,6 +6,7 @@ their answers. Opt-outs, blocks, hours and validity are asked again when a messa
 Entry points: check(), limit_reached(), next_allowed().
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,24 +27,23 @@ from hongyan.way.snapshot import EXTENSION_DIGITS_MAX, Key, Limits, Signature, S
 REFERENCE_CHARACTERS_MAX = 64
 SAME_DAY_S = 86_400
 QUARTER_S = 900
-OPT_OUT_WORDS = (
-    "退订",
-    "拒收",
-    "回t",
-    "回r",
-    "stop",
-    "unsubscribe",
-    "opt out",
-)  # sought in the lower-cased text, then in its plain form
+# What says how to stop (`says`), and before it what only has the letters of it: a one-stop shop, a stop-over, a T-shirt
+# (T恤). Sought in the lower-cased text, then in its plain form.
+OPT_OUT = re.compile(
+    r"\b(?:one|non|bus|pit|last|full|can['’]?t|don['’]?t|won['’]?t|never)[\s-]{0,3}stop\b"
+    r"|\bstop(?:-[a-z]|[\s-]{1,3}(?:by|in|over|off|at)\b)"
+    r"|(?P<says>退订|拒收|回复?(?:td?|r)(?![a-z0-9恤])|(?<![a-z0-9-])stop(?:2[a-z]+)?(?![a-z0-9])"
+    r"|unsubscribe|\bopt[\s-]?out\b)"
+)
 
 
 def tells_how_to_stop(written: str) -> bool:
     """Whether a text says how to get no more like it, whatever it is dressed up in."""
-    lower = written.lower()
-    if any(word in lower for word in OPT_OUT_WORDS):
-        return True
-    read = plain(written)
-    return any(word in read for word in OPT_OUT_WORDS)
+    return _says_stop(written.lower()) or _says_stop(plain(written))
+
+
+def _says_stop(read: str) -> bool:
+    return any(found["says"] for found in OPT_OUT.finditer(read))
 
 
 class Wording(msgspec.Struct, frozen=True, gc=False):

@@ -31,8 +31,8 @@ PUBLIC_CONTACT: Final = (
 PRIVATE_CONTACT: Final = (
     r"(?<![0-9])1[3-9][0-9]{9}(?![0-9])|(?<![0-9A-Za-z])\+[1-9][0-9][0-9 -]{6,16}[0-9]"
     r"|(?:QQ|扣扣|企鹅)(?:群|号|群号)?[:： ]*[0-9]{5,11}"
-    r"|(?:微信|威信|V信|WeChat)(?:号|ID)?[:： ]+[A-Za-z][A-Za-z0-9_-]{5,19}"
-    r"|加(?:微信|威信|V|Q|QQ|群|好友)(?![A-Za-z])"
+    r"|(?:微信|威信|薇信|溦信|徽信|V信|WeChat)(?:号|ID)?[:： ]+[A-Za-z][A-Za-z0-9_-]{5,19}"
+    r"|加(?:微信|威信|薇信|溦信|徽信|扣扣|V|Q|QQ|群|好友)(?![A-Za-z])"
     r"|(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+\.[A-Za-z]{2,}"
 )
 CONTACT: Final = re.compile(f"{PUBLIC_CONTACT}|{PRIVATE_CONTACT}", re.IGNORECASE)
@@ -40,7 +40,8 @@ PRIVATE: Final = re.compile(PRIVATE_CONTACT, re.IGNORECASE)
 
 _JOINT: Final = r"[,，;；。.!！、\s]{0,4}"
 OPT_OUT_CHINESE: Final = re.compile(
-    rf"{_JOINT}[(（]?(?:(?:拒收|退订)(?:短信)?请?(?:回复?|发送?)\s*[A-Za-z0-9]{{1,4}}(?![A-Za-z0-9])"
+    rf"{_JOINT}[(（]?(?:(?:拒收|退订)(?:短信)?请?(?:回复?|发送?)\s*(?:[A-Za-z0-9]{{1,4}}(?![A-Za-z0-9])|{FILLED}+)"
+    r"|(?:不想|不愿|不再|无需)(?:再|继续)?(?:收到|接收)[^,，;；。.!！\n]{0,8}?请?回复?\s*(?:TD|T|R|N)(?![A-Za-z0-9])"
     r"|回复?\s*(?:TD|T|R|N|QX)(?![A-Za-z0-9])\s*(?:即可)?(?:退订|拒收)|回复?\s*TD(?![A-Za-z0-9]))[)）]?",
     re.IGNORECASE,
 )

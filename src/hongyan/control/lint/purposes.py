@@ -74,7 +74,7 @@ def _opt_out(subject: Subject, place: Place) -> Iterator[Hit]:
 
 def _opt_out_chinese(subject: Subject, _: Place) -> Iterator[Hit]:
     for start, end, _found in subject.find(patterns.OPT_OUT_CHINESE):
-        yield Hit(start, end, {}, "")
+        yield Hit(start, end, {"said": subject.body[start:end].strip(",，;；。.!！、 \n")}, "")
 
 
 def _no_use(subject: Subject, _: Place) -> Iterator[Hit]:
@@ -198,10 +198,10 @@ RULES: Final = (
     ),
     Rule(
         id="notice.opt_out",
-        zh="通知短信不能包含“拒收请回复R”等退订提示",
-        en="A notice says nothing of opting out, as 拒收请回复R",
+        zh="退订提示“{said}”表明这是营销短信:请从通知中删去,或把用途改为营销",
+        en="“{said}” is how a promotion ends: take it out of a notice, or make its purpose promotional",
         source=sources.ALIYUN_NOTICE,
-        levels=levels(E, None, NOTICES),
+        levels=levels(E, W, NOTICES),
         find=_opt_out_chinese,
     ),
     Rule(
