@@ -1,5 +1,6 @@
 """A door passes on what people ask and what the management API is asked, and goes on when nobody manages."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import make
-from doors.counter import Served, ask, basic, served
+from doors.counter import Reply, Served, ask, basic, line, request, served
 from doors.management.desk import _signed_in, _user
+from doors.managing import managing
 from hongyan.control.permissions import Role
-from hongyan.doors import forward
+from hongyan.doors import forward, pulse
 from hongyan.doors.callers import COOKIE
 from hongyan.doors.forward import socket_of
 from hongyan.settings import Settings
@@ -120,3 +122,96 @@ async def test_a_list_of_20_megabytes_passes_a_door(
             async with served(world, settings=settings, sock=sock), door_of(world, settings) as door:
                 made = await ask(door.port, "POST", "/v1/lists?name=big", lines, marketer | kind)
                 assert (made.status, made.json["data"]["row_count"]) == (201, 1_100)
+
+
+# ---- a process that is frozen: it lives, takes connections and says nothing
+
+BILL = b"day,parts\n2026-01-01,1\n"
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not answer is known to be silent soon."""
+    monkeypatch.setattr(pulse, "HEARD_S", 0.0)
+    monkeypatch.setattr(pulse, "QUIET_S", 0.05)
+    monkeypatch.setattr(pulse, "BEAT_WAIT_S", 0.5)
+
+
+def silent(reply: Reply, outcome: str) -> None:
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "System.Busy", "5")
+    assert reply.json["detail"] == {"control": "does not answer", "outcome": outcome}
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_a_frozen_process_is_asked_is_refused_soon_and_never_done_when_it_wakes(
+    database: str, tmp_path: Path
+) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    price = {"part_micro": 30_000, "country": "CN"}
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        async with managing(database, tmp_path) as control, door_of(world, settings) as door:
+            assert (await ask(door.port, "GET", "/v1/prices", headers=finance)).status == 200
+            control.freeze()
+            asked = [ask(door.port, "PUT", "/v1/prices", price, finance) for _ in range(8)]
+            asked += [ask(door.port, "GET", path, headers=finance) for path in ("/v1/prices", "/v1/messages")]
+            for refused in await asyncio.gather(*asked):
+                silent(refused, "not_done")
+            control.thaw()
+            listed = await until_answered(door, finance)
+            assert 30_000 not in [row["part_micro"] for row in listed.json["data"]["items"]]
+            assert (await ask(door.port, "PUT", "/v1/prices", price, finance)).status == 200
+        assert len(await world.database.fetch("SELECT 1 FROM audit WHERE action = 'putPrice'")) == 1
+
+
+async def until_answered(door: Served, headers: dict[str, str]) -> Reply:
+    async with asyncio.timeout(20):
+        while (reply := await ask(door.port, "GET", "/v1/prices", headers=headers)).status == 503:
+            pass
+    return reply
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_was_passed_on_before_the_process_froze_is_said_to_be_not_known(
+    database: str, tmp_path: Path
+) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    price = {"part_micro": 30_000, "country": "CN"}
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        async with managing(database, tmp_path) as control, door_of(world, settings) as door:
+            async with world.database.transaction() as tx, asyncio.TaskGroup() as group:
+                await tx.execute("LOCK TABLE price")
+                asking = group.create_task(ask(door.port, "PUT", "/v1/prices", price, finance))
+                async with asyncio.timeout(20):
+                    while not await world.database.fetch("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                        pass
+                control.freeze()
+                silent(await asking, "not_known")
+            control.thaw()
+            async with asyncio.timeout(20):  # so it was right to say so
+                while not await world.database.fetch("SELECT 1 FROM price WHERE part_micro = 30000"):
+                    pass
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_process_that_answers_small_questions_is_waited_for_however_long_a_great_one_takes(
+    database: str, tmp_path: Path
+) -> None:
+    settings = replace(make.SETTINGS, state_dir=tmp_path)
+    async with make.world(database) as world:
+        finance = await person(world, Role.FINANCE)
+        path = f"/v1/channels/{world.channel_id}/bills?name=January"
+        whole = request("POST", path, BILL, finance | {"Content-Type": "text/csv"})
+        with listening(settings) as sock:
+            async with (
+                served(world, settings=settings, sock=sock),
+                door_of(world, settings) as door,
+                line(door.port) as one,
+            ):
+                await one.write(whole[:-4])
+                begun_s = asyncio.get_running_loop().time()
+                while asyncio.get_running_loop().time() - begun_s < 3 * (pulse.QUIET_S + pulse.BEAT_WAIT_S):
+                    assert (await ask(door.port, "GET", "/v1/prices", headers=finance)).status == 200
+                await one.write(whole[-4:])
+                assert (await one.reply()).status == 201

@@ -223,7 +223,7 @@ async def test_a_wrong_login_is_refused_after_a_wait_that_grows(database: str, b
     async with town(database) as (_, door, _):
         for _ in range(2):
             async with await Esme.connect(door.ports["smpp"], bind) as esme:
-                await esme.end()
+                await esme.ended()
                 assert esme.of(smpp.BindResp)[0].command_status == CommandStatus.INVPASWD
         assert [count for count, _ in door.host._penalties.values()] == [2]
 
@@ -233,7 +233,7 @@ async def test_a_login_from_elsewhere_is_refused(database: str) -> None:
         town(database, addresses=["192.0.2.0/24"]) as (_, door, _),
         await Esme.connect(door.ports["smpp"], BIND) as esme,
     ):
-        await esme.end()
+        await esme.ended()
         assert esme.of(smpp.BindResp)[0].command_status == CommandStatus.BINDFAIL
 
 
@@ -245,7 +245,7 @@ async def test_sessions_are_limited_over_all_doors(database: str) -> None:
         one = await Esme.bound(door.ports["smpp"], BIND)
         two = await Esme.bound(other.ports["smpp"], BIND)
         three = await Esme.connect(door.ports["smpp"], BIND)
-        await three.end()
+        await three.ended()
         assert three.of(smpp.BindResp)[0].command_status == CommandStatus.BINDFAIL
         for esme in (one, two, three):
             await esme.close()
@@ -327,7 +327,7 @@ async def test_a_login_that_is_disabled_is_logged_out(database: str) -> None:
     async with town(database) as (way, door, _), await Esme.bound(door.ports["smpp"], BIND) as esme:
         await way.database.execute("UPDATE login SET active = false")
         await way.keeper.load()
-        await esme.end()
+        await esme.ended()
 
 
 async def test_every_submit_answered_before_the_door_died_is_delivered_once(database: str) -> None:
@@ -337,7 +337,7 @@ async def test_every_submit_answered_before_the_door_died_is_delivered_once(data
         esme.submit(*(submit(number=number) for number in numbers))
         await esme.acks(20)
         await door.die()
-        await esme.end()
+        await esme.ended()
         answered = {ack.message_id for ack in esme.of(smpp.SubmitSmResp) if ack.command_status == 0}
         await way.all_final()
         rows = await way.database.fetch("SELECT reference, status FROM message")

@@ -27,7 +27,7 @@ async def test_a_login_that_nothing_can_be_made_of_ends_nobody_elses_session(dat
             odd = await Esme.connect(
                 door.ports["smpp"], smpp.BindTransceiver(system_id="odd", password=PASSWORD)
             )
-            await odd.end()
+            await odd.ended()
             await odd.close()
             esme.submit(submit())
             assert (await esme.acks())[0].command_status == 0
@@ -38,7 +38,7 @@ async def test_a_login_that_could_not_be_counted_takes_no_seat(database: str) ->
     async with town(database, sessions_max=1) as (way, door, _):
         await out_of_order(way, "login_session", "INSERT")
         refused = await Esme.connect(door.ports["smpp"], BIND)
-        await refused.end()
+        await refused.ended()
         assert refused.of(smpp.BindResp)[0].command_status == CommandStatus.SYSERR
         await refused.close()
         await in_order(way, "login_session")
@@ -151,7 +151,7 @@ async def test_a_database_that_is_away_costs_no_session_and_no_report(database: 
         statuses = {one.command_status for one in (await esme.acks(4))[1:]}
         assert statuses == {CommandStatus.MSGQFUL}
         refused = await Esme.connect(door.ports["smpp"], BIND)
-        await refused.end()
+        await refused.ended()
         assert refused.of(smpp.BindResp)[0].command_status == CommandStatus.SYSERR
         await refused.close()
         await away.mend()

@@ -163,6 +163,23 @@ async def test_the_funnel_is_a_tenants_own_and_the_platforms_whole(database: str
         assert await _refused(one, "?from=2020-01-01T00:00:00Z") == "from"
 
 
+async def test_a_tenant_sees_the_channels_of_its_codes_as_it_sees_those_of_its_messages(
+    database: str,
+) -> None:
+    async with desk(database) as one:
+        found = await lay(one, state=State.APPROVED, asked=clock.now() - timedelta(minutes=2))
+        async with one.database.transaction() as tx:
+            await make.tally(tx, one.world, status=Status.DELIVERED)
+            await ripen.count(tx, one.world.vault, clock.now_s())
+        story = (await one.ask("GET", f"/v1/verifications/{found}", as_=KEY)).json["data"]
+        name = story["messages"][0]["channel"]
+        assert name
+        for who in (KEY, Role.OWNER, Role.VIEWER, Role.OPERATOR):
+            for path in ("/v1/verifications/funnel", "/v1/statistics"):
+                rows = (await one.ask("GET", f"{path}?by=none&group=channel", as_=who)).json["data"]["rows"]
+                assert [row["channel"] for row in rows] == [name], (who, path)
+
+
 async def _refused(one: Desk, query: str) -> str:
     reply = await one.ask("GET", f"/v1/verifications/funnel{query}", as_=KEY)
     assert reply.status == 400
@@ -205,6 +222,11 @@ async def test_a_careless_policy_is_refused_with_the_reason(database: str) -> No
             reply = await one.ask("PUT", "/v1/verification-policies", {"policy": said}, as_=Role.OWNER)
             assert (reply.status, reply.code) == (400, "Verify.Careless")
             assert reply.json["detail"][name]
+        absent: dict[str, object] = {"template": "nothing", "media": ["pigeon"]}
+        for name, value in absent.items():
+            body = {"policy": {name: value}}
+            reply = await one.ask("PUT", "/v1/verification-policies", body, as_=Role.OWNER)
+            assert (reply.status, reply.json["detail"]["parameter"]) == (400, name)
         nonsense = await one.ask(
             "PUT", "/v1/verification-policies", {"policy": {"colour": 1}}, as_=Role.OWNER
         )

@@ -410,8 +410,39 @@ async def test_a_visit_that_does_not_fit_leads_nowhere(shop: Shop, query: str) -
     reply = await visit(shop, query)
     assert reply.status == 400, reply.body
     assert "location" not in reply.headers
-    assert reply.headers["content-type"] == "application/json"
+    readable(reply, "en")
+
+
+def readable(reply: Reply, lang: str) -> str:
+    """Assert that it is a page for a person, which runs nothing and leads nowhere; returns its text."""
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'; style-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not {"script-src", "unsafe-inline", "form-action https"} & {*policy.replace("; ", " ").split()}
+    text = reply.body.decode()
+    assert f'<html lang="{lang}">' in text
+    assert reply.headers["x-request-id"] in text
+    assert not any(tag in text for tag in ("<script", "<form", "<a "))
+    return text
 
 
 async def test_a_page_of_no_key_is_not_there(shop: Shop) -> None:
-    assert (await ask(shop.doors[0].port, "GET", f"/verify/hys_none?{BACK_QUERY}")).status == 404
+    reply = await ask(shop.doors[0].port, "GET", f"/verify/hys_none?{BACK_QUERY}")
+    assert reply.status == 404
+    assert "Request.NotFound" in readable(reply, "en")
+
+
+async def test_who_is_refused_the_hosted_page_reads_why_in_their_language_and_nothing_of_the_link(
+    shop: Shop,
+) -> None:
+    refused = await visit(
+        shop, "return_to=%3Cb%3Eevil&state=%3Cb%3E", **{"Accept-Language": "zh-CN,zh;q=0.9"}
+    )
+    text = readable(refused, "zh-CN")
+    assert "无法打开此页面" in text
+    assert "return_to: must be one of" in text
+    assert "evil" not in text
+    assert refused.headers["vary"] == "Accept-Language"
+    api = await ask(shop.doors[0].port, "POST", f"/v1/widget/{shop.site_key}/start", {}, {"Origin": OTHER})
+    assert api.headers["content-type"] == "application/json"

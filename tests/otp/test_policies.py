@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 import make
-from hongyan.otp import policies, policy
+from hongyan import db
+from hongyan.otp import limits, policies, policy
 from hongyan.otp.book import read as read_book
 from hongyan.otp.policies import Proposal, weigh
 from hongyan.otp.policy import Bound, Policy
 from hongyan.vocab.errors import Code, Refusal
+from hongyan.vocab.message import Purpose, TenantId
 from hongyan.vocab.verification import Scene
 
 MINUTE_S, DAY_S, YEAR_S = 60.0, 86_400.0, 365.25 * 86_400.0
@@ -32,21 +34,22 @@ def test_the_bound_per_code_matches_a_monte_carlo() -> None:
         assert hits / rounds < bound.per_code * 1.1
 
 
-def year_of_guesses(rules: Policy, *, patient: bool) -> list[int]:
+def year_of_guesses(rules: Policy, *, patient: bool, scenes: int = 1) -> list[int]:
     """Play a year of somebody who does nothing but guess; returns how many tries he got at each code.
 
     The limits of sends, the counter's waits and the end after fifty hold him up as they do in the service. Patient: he
-    lets as many codes gather as may be alive, and then uses all their tries at once.
+    lets as many codes gather as may be alive, and then uses all their tries at once. Each scene has limits of its own.
     """
-    sent: list[float] = []
+    sent: list[list[float]] = [[] for _ in range(scenes)]
+    most = policy.alive_at_once(rules, scenes) if patient else 1
     failed: list[float] = []
     tries: list[int] = []
     now_s, gathered = 0.0, 0
     while True:
-        free_s = _free_at(rules, sent, failed, now_s)
-        if free_s <= now_s + MINUTE_S and gathered < (rules.at_once if patient else 1) and free_s < YEAR_S:
+        free_s, scene = min((_free_at(rules, sent, one, failed, now_s), one) for one in range(scenes))
+        if free_s <= now_s + MINUTE_S and gathered < most and free_s < YEAR_S:
             now_s = free_s
-            sent.append(now_s)
+            sent[scene].append(now_s)
             gathered += 1
         elif gathered:
             tries += [rules.tries] * gathered
@@ -58,11 +61,15 @@ def year_of_guesses(rules: Policy, *, patient: bool) -> list[int]:
             return tries
 
 
-def _free_at(rules: Policy, sent: list[float], failed: list[float], now_s: float) -> float:
-    """Return when the next code may be asked for."""
-    free = [now_s]
+def _free_at(rules: Policy, sent: list[list[float]], scene: int, failed: list[float], now_s: float) -> float:
+    """Return when the next code of a scene may be asked for."""
+    free, here = [now_s], sent[scene]
     for span_s, most in ((60, rules.number_minute), (3_600, rules.number_hour), (DAY_S, rules.number_day)):
-        free += [sent[-most] + span_s] if len(sent) >= most else []
+        free += [here[-most] + span_s] if len(here) >= most else []
+    (everywhere,) = limits.EVERYBODYS_NUMBER
+    all_sent = sorted(at for one in sent for at in one[-everywhere.most :])
+    if len(all_sent) >= everywhere.most:
+        free.append(all_sent[-everywhere.most] + everywhere.within_s)
     if len(failed) >= policy.FAILURES_MAX:
         free.append(failed[-policy.FAILURES_MAX] + policy.FAILURES_WITHIN_S)
     if failed:
@@ -78,6 +85,22 @@ def test_no_year_has_more_guesses_than_the_bound(tries: int, patient: bool) -> N
     most = weigh(rules).guesses_per_year
     first = policy.FAILURES_MAX + rules.tries * rules.at_once  # of the thirteenth month, which has five days
     assert most * 0.6 < guesses <= most + first
+
+
+@pytest.mark.parametrize("patient", [False, True])
+@pytest.mark.parametrize("tries", [1, 3, 5])
+def test_who_spreads_his_guesses_over_all_scenes_has_no_more_than_the_checker_says(
+    tries: int, patient: bool
+) -> None:
+    rules, scenes = Proposal(tries=tries), len(Scene)
+    guesses = sum(year_of_guesses(rules, patient=patient, scenes=scenes))
+    weighed = weigh(rules)
+    most = weighed.guesses_per_year_all_scenes
+    first = policy.FAILURES_MAX + rules.tries * policy.alive_at_once(rules, scenes)
+    assert guesses <= most + first
+    assert not patient or guesses > most * 0.6
+    assert weighed.guesses_per_year <= most < weighed.guesses_per_year * scenes
+    assert weighed.per_year_all_scenes >= weighed.per_year
 
 
 def test_the_bound_per_year_matches_a_monte_carlo() -> None:
@@ -96,7 +119,7 @@ def test_of_the_three_things_that_hold_a_guesser_up_the_tightest_counts() -> Non
         Proposal(number_day=1, tries=1),
         Proposal(number_day=10_000),
     ):
-        assert weigh(rules).guesses_per_year == pytest.approx(min(policies.yearly(rules).values()))
+        assert weigh(rules).guesses_per_year == pytest.approx(min(policy.yearly(rules).values()))
 
 
 # ---- 1. with 6 digits, 5 tries, 1 live code: ≤ 5e-6 (2 live codes ≤ 1e-5); printed; more than 1e-4 per code is refused
@@ -187,3 +210,70 @@ async def test_a_stored_setting_that_is_not_known_is_as_if_unsaid(database: str)
         )
         (row,) = await policies.read(tx, world.tenant_id)
         assert row.policy == Policy(tries=3)
+
+
+# ---- what it names is there
+
+CODE: dict[str, Any] = {"body": "您的验证码为${code}", "variables": '{"code": {"kind": "code"}}'}
+PAYMENT: dict[str, Any] = {
+    "body": "您向${who}付款${amount}元，验证码${code}",
+    "variables": '{"code": {"kind": "code"}, "amount": {"kind": "money"}, "who": {"kind": "name"}}',
+}
+
+
+async def _named(tx: db.Tx, tenant: TenantId, scene: Scene | None = None, **said: Any) -> str:
+    """Say a policy; returns which setting names what is not there."""
+    try:
+        await policies.put(tx, tenant, scene, msgspec.convert(said, Policy), who="user:1")
+    except Refusal as refusal:
+        return f"{refusal.detail.get('parameter')}" if refusal.code is Code.REQUEST_INVALID_PARAMETER else "?"
+    return ""
+
+
+async def test_a_policy_names_only_what_is_there_and_the_refusal_says_which_setting(database: str) -> None:
+    async with make.world(database) as world, world.database.transaction() as tx:
+        tenant, other = world.tenant_id, await make.tenant(tx, world.vault)
+        await make.template(tx, tenant_id=other, purpose=Purpose.OTP, code="theirs", **CODE)
+        await make.signature(tx, tenant_id=other, name="他家")
+        assert await _named(tx, tenant, template="nothing") == "template"
+        assert await _named(tx, tenant, template="theirs") == "template"
+        assert await _named(tx, tenant, signature="他家") == "signature"
+        assert await _named(tx, tenant, media=["sms", "voice"]) == "media"
+        assert await _named(tx, tenant, pumping={"countries": ["CN", "XX"]}) == "pumping.countries"
+        assert await _named(tx, tenant, pumping={"budgets": {"ZZ": 1}}) == "pumping.budgets"
+        assert await tx.fetch("SELECT 1 FROM verify_policy") == []
+        await make.signature(tx, tenant_id=tenant, name="自家")
+        there: dict[str, Any] = {
+            "signature": "自家",
+            "media": ["sms_other_route", "email"],
+            "pumping": {"countries": ["GB"]},
+        }
+        assert await _named(tx, tenant, **there) == ""
+
+
+async def test_a_template_named_by_a_policy_carries_codes_of_its_scene_and_may_still_be_under_review(
+    database: str,
+) -> None:
+    async with make.world(database) as world, world.database.transaction() as tx:
+        tenant = world.tenant_id
+        await make.template(
+            tx, tenant_id=tenant, purpose=Purpose.OTP, code="login", state="reviewing", **CODE
+        )
+        await make.template(tx, tenant_id=tenant, code="pay", state="draft", **PAYMENT)
+        await make.template(tx, tenant_id=tenant, purpose=Purpose.PROMOTIONAL, code="sale", **CODE)
+        await make.template(tx, tenant_id=tenant, code="parcel")
+        for scene, template, names in (
+            (Scene.LOGIN, "login", ""), (Scene.PAY, "pay", ""), (None, "login", ""), (None, "pay", ""),
+            (Scene.PAY, "login", "template"), (Scene.LOGIN, "pay", "template"),
+            (Scene.LOGIN, "sale", "template"), (None, "parcel", "template"),
+        ):  # fmt: skip
+            assert await _named(tx, tenant, scene, template=template) == names, (scene, template)
+
+
+async def test_a_medium_that_was_added_may_be_named(database: str) -> None:
+    async with make.world(database) as world, world.database.transaction() as tx:
+        proposal = Proposal(media=("voice", "sms"))
+        rows = await policies.put(
+            tx, world.tenant_id, None, proposal, who="user:1", code_media="voice=calls:call"
+        )
+        assert rows[0].policy.media == ("voice", "sms")

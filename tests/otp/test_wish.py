@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from hongyan.otp.policy import PER_CODE_MAX, PER_YEAR_MAX, Bound, Policy, kept_to
+from hongyan.otp.wish import network
 from hongyan.vocab.errors import Code, Refusal
 from otp.asking import BODY, asking
 
@@ -66,3 +67,21 @@ def test_what_a_route_makes_of_a_policy_keeps_the_bounds_or_is_nothing(
 
 def test_routes_of_the_mainland_s_six_digits_take_the_usual_policy_as_it_is() -> None:
     assert kept_to(Policy(), 6, "digits") == Policy()
+
+
+def test_who_asks_from_one_line_is_one_address_however_it_is_written() -> None:
+    assert network("203.0.113.7") == network("::ffff:203.0.113.7") != network("203.0.113.8")
+    assert network("2001:db8::1") == network("2001:DB8:0:0:ffff::2") != network("2001:db8:0:1::1")
+    assert [network(text) for text in ("", "203.0.113.7:443", "unknown")] == [b"", b"", b""]
+
+
+async def test_a_limit_of_an_address_counts_what_the_door_read_of_it(database: str) -> None:
+    """The address comes to the service as it was read, and is not read again."""
+    numbers = [f"+861380013800{n}" for n in range(3)]
+    async with asking(database, policy='{"challenge": "never", "address_5_minutes": 2}') as one:
+        for number, address in zip(numbers[:2], ("2001:db8::1", "2001:db8::2"), strict=True):
+            await one.start(number, address=network(address))
+        with pytest.raises(Refusal) as refused:
+            await one.start(numbers[2], address=network("2001:db8::3"))
+        assert refused.value.detail["limit"] == "address_5_minutes"
+        await one.start(numbers[2], address=network("2001:db8:0:1::1"))

@@ -5,28 +5,21 @@ Sp is what CMPP, SGIP and SMGP share, its children are the three; Listener is wh
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 from hongyan.wire import cmpp, fields, session, sgip, smgp
 from hongyan.wire.session import (
-    Answered,
     Closed,
     End,
-    Event,
-    Limits,
-    LoggedIn,
-    LoginRefused,
     LoginRequested,
     Received,
     Role,
     Session,
-    Stray,
-    Unreadable,
 )
-from simulator.esme import NUMBER, PATIENCE_S, SENDER
+from simulator.esme import NUMBER, SENDER
+from simulator.hearing import PATIENCE_S, Hearing
 
 P = TypeVar("P", bound=fields.Pdu)
 
@@ -44,21 +37,15 @@ class Told(NamedTuple):
     state: str
 
 
-class Sp:
-    """Speaks when told to, hears until a condition holds; `heard` is everything in the order it came."""
+class Sp(Hearing):
+    """Speaks what its child speaks."""
 
     protocol: ClassVar[str]
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
-        self.heard: list[Any] = []
+        super().__init__(self.dialect(), reader, writer, answers=answers)
         self.commands: list[int] = []  # the ids of all frames, heartbeats too
-        self.end: End | None = None
-        self.closed = False
-        self.answers = answers  # OK to every request; otherwise the test answers
-        self._reader = reader
-        self._writer = writer
         self._framer = fields.Framer(12)
-        self.session = Session(self.dialect(), Role.CLIENT, Limits(window_size=1000), self._now_s())
 
     # the words of a protocol
 
@@ -87,12 +74,18 @@ class Sp:
 
     # common to all
 
+    def came(self, octets: bytes) -> None:
+        self.commands += [int.from_bytes(frame[4:8], "big") for frame in self._framer.feed(octets)]
+
+    def agree(self, request: Any) -> None:
+        self.answer(request)
+
     @classmethod
     async def connect(cls, port: int, login: fields.Pdu | None = None, *, answers: bool = True) -> Self:
         """Connect and ask to be let in; entered() waits for the answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         sp = cls(reader, writer, answers=answers)
-        sp.session.login(login or cls.login_pdu(), sp._now_s())
+        sp.session.login(login or cls.login_pdu(), sp.now_s())
         sp.write()
         return sp
 
@@ -111,11 +104,11 @@ class Sp:
         self.write()
 
     def ask(self, pdu: fields.Pdu) -> None:
-        self.session.send(pdu, self._now_s())
+        self.session.send(pdu, self.now_s())
         self.write()
 
     def answer(self, request: Any, result: int = 0) -> None:
-        self.session.answer(self.response(request, result), self._now_s())
+        self.session.answer(self.response(request, result), self.now_s())
         self.write()
 
     def say(self, pdu: fields.Pdu) -> None:
@@ -125,18 +118,6 @@ class Sp:
     @staticmethod
     def number(plain: str) -> str:
         return plain
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Listen until the condition holds; raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition() and not self.closed:
-                octets = await self._read()
-                self.closed = self.closed or not octets
-                self.commands += [int.from_bytes(frame[4:8], "big") for frame in self._framer.feed(octets)]
-                for event in self.session.receive(octets, self._now_s()):
-                    self._meet(event)
-                self.write()
-        assert condition(), self.heard
 
     async def acks(self, count: int = 1) -> list[Told]:
         await self.until(lambda: len(self.acks_so_far()) >= count)
@@ -149,54 +130,6 @@ class Sp:
     async def texts(self, count: int = 1) -> list[Any]:
         await self.until(lambda: len(self.texts_so_far()) >= count)
         return self.texts_so_far()
-
-    async def ended(self) -> None:
-        """Listen until the operator closes the connection."""
-        await self.until(lambda: self.closed)
-
-    async def close(self) -> None:
-        self._writer.close()
-        with suppress(ConnectionError):  # the operator may have reset it
-            await self._writer.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def of(self, kind: type[P]) -> list[P]:
-        return [pdu for pdu in self.heard if isinstance(pdu, kind)]
-
-    def write(self) -> None:
-        octets = self.session.take()
-        if octets and not self._writer.is_closing():
-            self._writer.write(octets)
-
-    def _meet(self, event: Event) -> None:
-        match event:
-            case LoggedIn(pdu=pdu) | LoginRefused(pdu=pdu) | Stray(pdu=pdu):
-                self.heard.append(pdu)
-            case Answered(pdu=pdu):
-                self.session.release()
-                self.heard.append(pdu)
-            case Received(pdu=pdu):
-                self.heard.append(pdu)
-                if self.answers:
-                    self.answer(pdu)
-            case Closed(end=end):
-                self.end, self.closed = end, True
-            case Unreadable() | _:
-                raise AssertionError(event)
-
-    async def _read(self) -> bytes:
-        try:
-            return await self._reader.read(65_536)
-        except ConnectionError:
-            return b""
-
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 class Cmpp(Sp):

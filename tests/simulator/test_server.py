@@ -12,7 +12,8 @@ from hongyan.simulator.record import Statistics
 from hongyan.vocab.text import Encoding, Split
 from hongyan.wire import smpp
 from hongyan.wire.smpp import CommandStatus, MessageState
-from simulator.esme import NUMBER, PATIENCE_S, SENDER, Esme, submission
+from simulator.esme import NUMBER, SENDER, Esme, submission
+from simulator.hearing import PATIENCE_S
 
 SWIFT = "report_delay_s=0.005 "  # and nothing is sent again unless that is a test's law
 
@@ -165,7 +166,7 @@ async def test_a_disconnect_comes_at_the_submit_it_was_asked_for() -> None:
     async with build("disconnect_after_submits=2") as simulator, await Esme.bound(simulator.port) as esme:
         esme.text()
         esme.text()
-        await esme.end()
+        await esme.ended()
         assert len(esme.of(smpp.SubmitSmResp)) == 2
         assert simulator.statistics().disconnects == 1
 
@@ -174,7 +175,7 @@ async def test_a_disconnect_can_swallow_the_ack() -> None:
     words = "disconnect_after_submits=1 ack_delay_s=0.01"
     async with build(words) as simulator, await Esme.bound(simulator.port) as esme:
         esme.text()
-        await esme.end()
+        await esme.ended()
         assert esme.of(smpp.SubmitSmResp) == []
         assert simulator.statistics().parts == 1
 
@@ -182,20 +183,20 @@ async def test_a_disconnect_can_swallow_the_ack() -> None:
 async def test_what_comes_with_the_breaking_submit_is_lost() -> None:
     async with build("disconnect_after_submits=1") as simulator, await Esme.bound(simulator.port) as esme:
         esme.submit(submission(), submission())
-        await esme.end()
+        await esme.ended()
         assert simulator.statistics().parts == 1
 
 
 async def test_a_session_breaks_after_its_time() -> None:
     async with build("disconnect_after_s=0.01") as simulator, await Esme.bound(simulator.port) as esme:
-        await esme.end()
+        await esme.ended()
 
 
 async def test_a_half_open_connection_accepts_octets_and_never_answers() -> None:
     async with build("silent=yes") as simulator, await Esme.connect(simulator.port) as esme:
         esme.say(b"\0" * 64)  # would break a session that listened
         simulator.disconnect()
-        await esme.end()
+        await esme.ended()
         assert esme.heard == []
 
 
@@ -209,7 +210,7 @@ async def test_a_session_falls_silent_after_its_submits() -> None:
             other.text()
             await other.acks(1)
         simulator.disconnect()
-        await esme.end()
+        await esme.ended()
         assert len(esme.of(smpp.SubmitSmResp)) == 1
 
 
@@ -326,7 +327,7 @@ async def test_an_outage_forgets_nothing() -> None:
         esme.text()
         await esme.acks()
         await simulator.stop()
-        await esme.end()
+        await esme.ended()
     assert await simulator.start(port=port) == port
     async with await Esme.bound(port) as esme:
         await esme.receipts()
@@ -500,7 +501,7 @@ async def test_garbage_ends_one_session_and_hurts_no_other() -> None:
     async with build() as simulator, await Esme.bound(simulator.port) as esme:
         async with await Esme.bound(simulator.port) as noisy:
             noisy.say(b"\xff" * 64)
-            await noisy.end()
+            await noisy.ended()
             assert [nack.command_status for nack in noisy.of(smpp.GenericNack)] == [CommandStatus.INVCMDLEN]
         esme.text()
         await esme.receipts()

@@ -6,7 +6,7 @@ import runpy
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +15,9 @@ from hypothesis import strategies as st
 from hongyan.wire import cmpp
 from hongyan.wire.cmpp import V2, V3, CmppDialect, Result
 from hongyan.wire.fields import (
-    Counted,
-    Integer,
-    Kind,
     LocalProtocolError,
-    Octets,
     Pdu,
     RemoteProtocolError,
-    Text,
 )
 from hongyan.wire.session import (
     Answered,
@@ -40,7 +35,7 @@ from hongyan.wire.session import (
     Unreadable,
 )
 
-from .strategies import chunked, texts
+from .strategies import U4, chunked, fields_of, fixed_texts
 
 DIALECTS = (V2, V3)
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -83,42 +78,20 @@ def vector(dialect: CmppDialect, part: str) -> Vector:
 # ── PDUs drawn from their tables ─────────────────────────────────────────────────────────────────────
 
 # What the tables say about these is code; NoNumber and NoText are left at their defaults.
-NUMBERS_21 = st.lists(texts(21).map(lambda text: text.rstrip(" ")), max_size=4).map(tuple)
-NUMBERS_32 = st.lists(texts(32).map(lambda text: text.rstrip(" ")), max_size=4).map(tuple)
-LISTED: dict[object, st.SearchStrategy[Any]] = {
+NUMBERS_21 = st.lists(fixed_texts(21), max_size=4).map(tuple)
+NUMBERS_32 = st.lists(fixed_texts(32), max_size=4).map(tuple)
+LISTED: dict[Any, st.SearchStrategy[Any]] = {
     cmpp.Numbers21: NUMBERS_21,
     cmpp.Numbers32: NUMBERS_32,
     cmpp.Reserve: st.binary(min_size=8, max_size=8),
-    cmpp.LinkId: texts(20).map(lambda text: text.rstrip(" ")),
+    cmpp.LinkId: fixed_texts(20),
     cmpp.NoNumber: st.just(0),
     cmpp.NoText: st.just(""),
 }
 
 
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    if hint in LISTED:
-        return LISTED[hint]
-    kind: Kind = hint.__metadata__[0]
-    match kind:
-        case Integer(octets=octets):
-            return st.integers(0, 256**octets - 1)
-        case Text(octets=octets):
-            return texts(octets).map(lambda text: text.rstrip(" "))
-        case Octets(octets=octets):
-            return st.binary(min_size=octets, max_size=octets)
-        case Counted(octets_max=octets_max):
-            return st.binary(max_size=octets_max)
-    raise AssertionError(kind)
-
-
 def pdus_of(pdu_class: type[cmpp.Pdu]) -> st.SearchStrategy[cmpp.Pdu]:
-    hints = get_type_hints(pdu_class, include_extras=True)
-    drawn = {
-        name: values(hints[name])
-        for name in pdu_class.__struct_fields__
-        if hasattr(hints[name], "__metadata__")
-    }
-    return st.builds(pdu_class, sequence_number=st.integers(0, 2**32 - 1), **drawn)
+    return st.builds(pdu_class, sequence_number=U4, **fields_of(pdu_class, LISTED))
 
 
 def bare_pdus(dialect: CmppDialect) -> st.SearchStrategy[cmpp.Pdu]:
@@ -321,7 +294,7 @@ def test_a_timestamp_keeps_its_leading_zero() -> None:
     assert cmpp.authenticates(login, SECRET)
 
 
-@given(texts(6).map(lambda text: text.rstrip(" ")), st.text(max_size=20), st.datetimes(), st.booleans())
+@given(fixed_texts(6), st.text(max_size=20), st.datetimes(), st.booleans())
 def test_a_login_is_proved_by_its_secret_alone(
     source_addr: str, secret: str, at: datetime, padded: bool
 ) -> None:
@@ -412,7 +385,7 @@ def test_a_public_report_is_read_and_written_again(vector: Vector) -> None:
     assert cmpp.write_report(report, vector.dialect.version) == vector.octets
 
 
-REPORT_TEXTS = [texts(octets).map(lambda text: text.rstrip(" ")) for octets in (7, 10, 10, 21)]
+REPORT_TEXTS = [fixed_texts(octets) for octets in (7, 10, 10, 21)]
 REPORTS = st.builds(cmpp.Report, st.integers(0, 2**64 - 1), *REPORT_TEXTS, st.integers(0, 2**32 - 1))
 
 

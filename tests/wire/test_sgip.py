@@ -6,14 +6,14 @@ import runpy
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hongyan.wire import fields, sgip, smpp
-from hongyan.wire.fields import Counted, Integer, Kind, Listed, LocalProtocolError, RemoteProtocolError
+from hongyan.wire.fields import LocalProtocolError, RemoteProtocolError
 from hongyan.wire.session import (
     Answered,
     Closed,
@@ -33,7 +33,7 @@ from hongyan.wire.session import (
 )
 from hongyan.wire.sgip import LoginType, Result, SequenceNumber
 
-from .strategies import Vector, chunked, texts
+from .strategies import U4, Vector, chunked, fields_of, fixed_texts
 
 ROWS = json.loads((Path(__file__).parent / "vectors" / "sgip.json").read_text("utf-8"))
 VECTORS = {
@@ -52,18 +52,12 @@ SUBMIT = sgip.Submit(sp_number="10655024", user_numbers=(USER,), report_flag=1, 
 
 # ── every PDU, drawn from its table ──────────────────────────────────────────────────────────────────
 
-U4 = st.integers(0, 2**32 - 1)
-
-
-def fixed_texts(octets: int) -> st.SearchStrategy[str]:
-    return texts(octets).map(lambda text: text.rstrip(" "))  # blanks at the end are padding
-
 
 def fixed_octets(octets: int) -> st.SearchStrategy[bytes]:
     return st.binary(min_size=octets, max_size=octets)
 
 
-LISTED = {
+LISTED: dict[Any, st.SearchStrategy[Any]] = {
     "user_numbers": st.lists(fixed_texts(21), min_size=1, max_size=100).map(tuple),
     "reserve": fixed_octets(8),
     "hops": st.lists(
@@ -75,30 +69,9 @@ LISTED = {
 }
 
 
-def values(name: str, kind: Kind) -> st.SearchStrategy[Any]:
-    match kind:
-        case Integer(octets=octets):
-            return st.integers(0, 256**octets - 1)
-        case fields.Text(octets=octets):
-            return fixed_texts(octets)
-        case fields.Octets(octets=octets):
-            return fixed_octets(octets)
-        case Counted(octets_max=octets_max):
-            return st.binary(max_size=octets_max)
-        case Listed():
-            return LISTED[name]
-    raise AssertionError(kind)
-
-
 def pdus_of(pdu_class: type[sgip.Pdu]) -> st.SearchStrategy[sgip.Pdu]:
-    hints = get_type_hints(pdu_class, include_extras=True)
-    table = {
-        name: values(name, hints[name].__metadata__[0])
-        for name in pdu_class.__struct_fields__
-        if hasattr(hints[name], "__metadata__")
-    }
     numbers = {"sequence_number": U4, "node": U4, "stamp": U4}
-    full = st.builds(pdu_class, **numbers, **table)
+    full = st.builds(pdu_class, **numbers, **fields_of(pdu_class, LISTED))
     if issubclass(pdu_class, sgip.BodiedResponse):
         return full | st.builds(pdu_class, **numbers, bare=st.just(True))
     return full

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -16,15 +16,8 @@ from msgspec import structs
 
 from hongyan.wire import fields, smgp
 from hongyan.wire.fields import (
-    Counted,
-    Integer,
-    Kind,
-    Listed,
     LocalProtocolError,
-    Octets,
     RemoteProtocolError,
-    Text,
-    Tlvs,
 )
 from hongyan.wire.session import (
     Answered,
@@ -45,7 +38,7 @@ from hongyan.wire.session import (
 )
 from hongyan.wire.smgp import Status
 
-from .strategies import chunked
+from .strategies import U4, chunked, fields_of, fixed_texts
 
 FUZZ_WIRE = Path(__file__).parents[2] / "bench" / "fuzz_wire.py"
 CHINA = timezone(timedelta(hours=8))
@@ -128,47 +121,15 @@ def test_public_logins_prove_their_secret_and_no_other(vector: Vector) -> None:
 
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────
 
-U4 = st.integers(0, 2**32 - 1)
-
-
-def texts(octets_max: int) -> st.SearchStrategy[str]:
-    """Whatever a fixed text holds: blanks at its end are padding."""
-    characters = st.characters(min_codepoint=1, max_codepoint=255)
-    return st.text(characters, max_size=octets_max).map(lambda text: text.rstrip(" "))
-
-
-LISTED: dict[str, st.SearchStrategy[Any]] = {
-    "dest_term_id": st.lists(texts(21), max_size=4).map(tuple),
+LISTED: dict[Any, st.SearchStrategy[Any]] = {
+    "dest_term_id": st.lists(fixed_texts(21), max_size=4).map(tuple),
     "reserve": st.binary(min_size=8, max_size=8),
     "fixed_fee": st.just(""),
 }
 
 
-def values(name: str, kind: Kind) -> st.SearchStrategy[Any]:
-    match kind:
-        case Integer(octets=octets):
-            return st.integers(0, 256**octets - 1)
-        case Text(octets=octets):
-            return texts(octets)
-        case Octets(octets=octets):
-            return st.binary(min_size=octets, max_size=octets)
-        case Counted(octets_max=octets_max):
-            return st.binary(max_size=octets_max)
-        case Tlvs():
-            return st.lists(st.tuples(st.integers(0, 65535), st.binary(max_size=40)), max_size=3).map(tuple)
-        case Listed():
-            return LISTED[name]
-    raise AssertionError(kind)
-
-
 def pdus_of(pdu_class: type[smgp.Pdu]) -> st.SearchStrategy[smgp.Pdu]:
-    hints = get_type_hints(pdu_class, include_extras=True)
-    drawn = {
-        name: values(name, hints[name].__metadata__[0])
-        for name in pdu_class.__struct_fields__
-        if hasattr(hints[name], "__metadata__")
-    }
-    return st.builds(pdu_class, sequence_number=U4, **drawn)
+    return st.builds(pdu_class, sequence_number=U4, **fields_of(pdu_class, LISTED))
 
 
 UNKNOWN = st.builds(smgp.UnknownPdu, U4, st.integers(8, 2**31 - 1), st.binary(max_size=40))
@@ -327,7 +288,7 @@ def test_the_authenticator_is_the_md5_of_the_document() -> None:
     assert authenticator.hex() == captured["authenticator_client"]
 
 
-@given(texts(8), st.text(max_size=15), U4, st.booleans())
+@given(fixed_texts(8), st.text(max_size=15), U4, st.booleans())
 def test_a_login_proves_its_secret_padded_or_not(
     client_id: str, secret: str, timestamp: int, padded: bool
 ) -> None:

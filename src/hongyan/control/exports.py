@@ -83,7 +83,7 @@ class StatisticsFilters(
 
     by: By = By.HOUR
     group: Annotated[tuple[Group, ...], Meta(max_length=len(Group))] = ()
-    zone: Word = "UTC"
+    zone: Annotated[str, Meta(max_length=64, description="IANA name; decides where days begin")] = "UTC"
     status: tuple[Status, ...] = ()
     cause: tuple[Cause, ...] = ()
     purpose: tuple[Purpose, ...] = ()
@@ -381,7 +381,8 @@ async def _inbound(
     return rows, "" if is_past else page.next_cursor or ""
 
 
-def _question(filters: StatisticsFilters) -> measure.Question:
+def question(filters: StatisticsFilters) -> measure.Question:
+    """Return what is to be counted, as measure asks it."""
     return measure.Question(
         by=filters.by,
         groups=filters.group,
@@ -407,9 +408,7 @@ async def _statistics(
     filters: StatisticsFilters,
     _place: str,
 ) -> Page:
-    table = await measure.statistics(
-        tx, snapshot, tenant_id, _question(filters), rows_max=STATISTICS_ROWS_MAX
-    )
+    table = await measure.statistics(tx, snapshot, tenant_id, question(filters), rows_max=STATISTICS_ROWS_MAX)
     return table.rows, ""
 
 

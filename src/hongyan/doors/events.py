@@ -1,8 +1,8 @@
 """Answer with events (text/event-stream, HTML Standard §9.2), for as long as somebody may and does read them.
 
-Entry points: EventAnswer, an ASGI application for one answer; until_gone(), which forward.py passes them on by; say(), a
-whole answer in ASGI's words. A stream ends with the event `ended`, which says why as a refusal does, when the caller may no
-longer read it or it broke; without one, when the program stops or the route has told all.
+Entry points: EventAnswer, an ASGI application for one answer; until_gone() and unless(), which forward.py passes
+answers on by; say(), a whole answer in ASGI's words. A stream ends with the event `ended`, which says why as a refusal does,
+when the caller may no longer read it or it broke; without one, when the program stops or the route has told all.
 """
 
 import asyncio
@@ -44,9 +44,14 @@ async def say(answer: Answer, send: Send) -> None:
 
 async def until_gone(work: Work, receive: Receive, *others: Work) -> None:
     """Do work, but not after its reader has gone, nor after any of the others is done. Raises what the work raises."""
+    await unless(work, _gone(receive), *others)
+
+
+async def unless(work: Work, *others: Work) -> None:
+    """Do work, but not after any of the others is done. Raises what the work raises."""
     async with asyncio.TaskGroup() as group:
         doing = group.create_task(_outcome(work))
-        watching = [group.create_task(one) for one in (_gone(receive), *others)]
+        watching = [group.create_task(one) for one in others]
         await asyncio.wait([doing, *watching], return_when=asyncio.FIRST_COMPLETED)
         for task in (doing, *watching):
             task.cancel()

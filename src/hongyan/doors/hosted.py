@@ -1,8 +1,9 @@
 """The hosted login page, and the files of the widget that it and other people's pages use.
 
-Entry points: read(), page(), policy(), files(). The page is ours, so its Content-Security-Policy is the strictest there is:
-scripts and styles from here alone. It hands its proof back only to a return address that the site key lists, to the letter:
-by a form it posts, or behind a `#`, as whoever sends people here prefers (docs/widget.md says when which).
+Entry points: read(), page(), policy(); refused(), what a person sees where there is no page; files(). The page is ours, so its
+Content-Security-Policy is the strictest there is: scripts and styles from here alone. It hands its proof back only to a return
+address that the site key lists, to the letter: by a form it posts, or behind a `#`, as whoever sends people here prefers
+(docs/widget.md says when which).
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from hongyan.doors.exchange import language_of
+from hongyan.doors.exchange import language_of, message_of
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.verification import Scene
 from hongyan.way.snapshot import SiteKey
@@ -50,6 +51,20 @@ WORDS: Final = {
     "zh": ("登录验证", "请启用 JavaScript 后重试。", "继续", "验证成功，正在返回…"),
     "en": ("Verify your number", "This page needs JavaScript.", "Continue", "Verified. Taking you back …"),
 }
+REFUSED_WORDS: Final = {
+    "zh": (
+        "无法打开此页面",
+        "带您来到这里的链接不正确，或已经失效。请返回上一页重试；如果仍然如此，请将以下内容告知来源网站：",
+    ),
+    "en": (
+        "This page cannot be opened",
+        "The link that led here is wrong or out of date. Go back and try again; if it fails again, tell the site you came from:",
+    ),
+}
+REFUSED_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src data:;"
+    " form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 
 
 def read(site_key: SiteKey, query: bytes, accept_language: bytes) -> Asked:
@@ -86,15 +101,8 @@ def page(site_key: SiteKey, asked: Asked) -> str:
     """Return the page. Nothing of a visit is in it but escaped, and no script is in its text."""
     title, no_script, go_on, done = WORDS[asked.lang]
     name = f"<p class='name'>{escape(site_key.name)}</p>" if site_key.name else ""
-    lang = "zh-CN" if asked.lang == "zh" else "en"
-    return f"""<!doctype html>
-<html lang="{lang}">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="/widget/hosted.css">
+    lang = _TAGS[asked.lang]
+    return f"""{_head(asked.lang, title)}
 <script src="/widget/hongyan-verify.js" defer></script>
 <script src="/widget/hosted.js" defer></script>
 <main>
@@ -111,6 +119,40 @@ def page(site_key: SiteKey, asked: Asked) -> str:
 </main>
 </html>
 """
+
+
+def refused(refusal: Refusal, request_id: str, accept_language: bytes) -> str:
+    """Return the page of a visit that leads nowhere: words for a person, and for whoever made the link what is wrong with it.
+
+    Nothing of the visit is in it.
+    """
+    lang = language_of(accept_language)
+    title, text = REFUSED_WORDS[lang]
+    wrong = ": ".join(str(refusal.detail[name]) for name in ("parameter", "reason") if name in refusal.detail)
+    lines = (message_of(refusal.code, accept_language), wrong, f"{refusal.code.value.name} {request_id}")
+    told = "<br>\n".join(escape(line) for line in lines if line)
+    return f"""{_head(lang, title)}
+<main>
+<h1>{title}</h1>
+<p>{text}</p>
+<p class="name">{told}</p>
+</main>
+</html>
+"""
+
+
+_TAGS: Final = {"zh": "zh-CN", "en": "en"}
+
+
+def _head(lang: Literal["zh", "en"], title: str) -> str:
+    return f"""<!doctype html>
+<html lang="{_TAGS[lang]}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/widget/hosted.css">"""
 
 
 def policy(asked: Asked) -> str:

@@ -24,6 +24,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from hongyan import db
+from hongyan.control.bounds import demand_found
 from hongyan.doors import answering, console, hosted, openapi, page, widget
 from hongyan.doors.door import Door
 from hongyan.doors.events import EventAnswer
@@ -375,17 +376,19 @@ async def _preflight(request: Asking) -> Response[bytes]:
 
 
 async def _hosted(request: Asking) -> Response[Any]:
-    """Serve the hosted login page of a site key."""
+    """Serve the hosted login page of a site key; who is refused it is a person, and sees a page too."""
     door = _house(request).door
     asked = _without_body(door, request)
-    site_key = door.snapshots.current.site_keys.get(request.path_params["site_key"])
-    if site_key is None:
-        return _response(door.refuse(asked, Refusal(Code.REQUEST_NOT_FOUND)))
+    headers = _fixed(vary="Accept-Language")
     try:
+        site_key = demand_found(door.snapshots.current.site_keys.get(request.path_params["site_key"]))
         visit = hosted.read(site_key, asked.query, asked.accept_language)
     except Refusal as refusal:
-        return _response(door.refuse(asked, refusal))
-    headers = _fixed(vary="Accept-Language") | {"content-security-policy": hosted.policy(visit)}
+        answer = door.refuse(asked, refusal)
+        headers |= {"content-security-policy": hosted.REFUSED_POLICY, "x-request-id": asked.request_id}
+        text = hosted.refused(refusal, asked.request_id, asked.accept_language)
+        return Response(text, status_code=answer.status, media_type="text/html", headers=headers)
+    headers |= {"content-security-policy": hosted.policy(visit)}
     return Response(hosted.page(site_key, visit), media_type="text/html", headers=headers)
 
 

@@ -185,11 +185,12 @@ def _told(
         then(exchange.answered(asked, outcome, status))
 
 
-def _address(said: str) -> str:
-    """Return a person's address. Raises Refusal where it is none: its limits would count nobody, and nobody would know."""
-    if said and not network(said):
+def _address(said: str) -> bytes:
+    """Read a person's address. Raises Refusal where it is none: its limits would count nobody, and nobody would know."""
+    read = network(said) if said else b""
+    if said and not read:
         raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter="ip", reason="no address of IPv4 or IPv6")
-    return said
+    return read
 
 
 def _index(door: Door, number: str) -> bytes | None:

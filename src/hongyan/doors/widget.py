@@ -40,7 +40,7 @@ from hongyan.otp.check import CheckedCode, Guess
 from hongyan.otp.issue import Started
 from hongyan.otp.policy import policy_for
 from hongyan.otp.resend import Again
-from hongyan.otp.wish import Wish, bound_to, keys_of
+from hongyan.otp.wish import Wish, bound_to, keys_of, network
 from hongyan.vocab import phone
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.verification import Level
@@ -68,8 +68,8 @@ class Page(NamedTuple):
     asked: Asked
 
     @property
-    def address(self) -> str:
-        return self.door.gate.address(self.asked)
+    def address(self) -> bytes:
+        return network(self.door.gate.address(self.asked))
 
 
 Deed = Callable[[Page], Awaitable[object]]

@@ -85,7 +85,7 @@ def of_number_softly(policy: Policy) -> tuple[Window, ...]:
     return (Window("number_soft", 86_400, max(0, policy.number_soft - 1), Level.WORK),)
 
 
-EVERYBODYS_NUMBER: Final = (Window("number_everywhere_day", 86_400, 40, Level.REFUSE),)
+EVERYBODYS_NUMBER: Final = (Window("number_everywhere_day", 86_400, policies.EVERYWHERE_DAY, Level.REFUSE),)
 
 
 def of_address(policy: Policy) -> tuple[Window, ...]:

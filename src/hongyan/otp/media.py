@@ -142,13 +142,13 @@ def added(setting: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for word in filter(None, (word.strip() for word in setting.split(","))):
         kind, _, path = word.partition("=")
-        if not KIND.fullmatch(kind) or not path or kind in _OURS or kind in found:
+        if not KIND.fullmatch(kind) or not path or kind in OURS or kind in found:
             raise SettingsError(f"HONGYAN_CODE_MEDIA={word!r}: say kind=module:function, a kind of your own")
         found[kind] = path
     return found
 
 
-_OURS: Final[Collection[str]] = {*TEXTS, EMAIL}
+OURS: Final[Collection[str]] = {*TEXTS, EMAIL}
 
 
 def _load(kind: str, path: str) -> Send:

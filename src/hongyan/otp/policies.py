@@ -13,6 +13,7 @@ import structlog
 from msgspec import Meta
 
 from hongyan import db
+from hongyan.otp import named
 from hongyan.otp import policy as bounds
 from hongyan.otp.policy import DEFAULT, Bound, Policy
 from hongyan.vocab.errors import Code, Refusal
@@ -22,7 +23,7 @@ from hongyan.vocab.verification import Scene
 log = structlog.get_logger()
 
 EVERY_SCENE: Final = ""  # as it is stored
-DAYS_A_YEAR: Final = 365.25
+SCENES: Final = len(Scene)
 FEW_DIGITS: Final = 4
 FEW_DIGITS_TRIES_MAX: Final = 3
 
@@ -61,6 +62,8 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     guesses_per_year: float
     per_year: float  # the chance that one of a year's codes is
     per_year_max: float = bounds.PER_YEAR_MAX
+    guesses_per_year_all_scenes: float  # where he spreads over all scenes, and each goes by this policy
+    per_year_all_scenes: float  # no bound is set to it: what `careless` says is said of one scene
     steps: Sequence[str]  # how both were reckoned, in words
 
 
@@ -89,18 +92,23 @@ def weigh(policy: Policy) -> Weighed:
     guesses of a year:
 
     - *sends*: a number gets n codes in any 24 h, so n·365.25·t guesses. Alone 10 a day are 1.8 % a year at 6 digits.
-    - *waits*: after 10 wrong codes in a row the next code waits, 30 s doubling to an hour; then one code an hour, so
-      10 + 8,766·t. It bites where many sends a day are allowed. The owner's right code begins the row anew: so this
+    - *waits*: after 10 wrong codes in a row the next code waits, 30 s doubling to an hour; then in an hour as many as the
+      limits of sends leave alive at once, k, so 10 + 8,766·k·t. The owner's right code begins the row anew: so this
       alone would prove nothing, and never is the smallest where the third holds.
     - *another factor*: after F = 50 wrong codes in any 30 days no code is sent to the number. The last ones may be sent
-      at 49: as many as the limits of sends leave alive at once, k, with t tries each. So at most F - 1 + k·t in 30 days,
-      and (F - 1 + k·t)·365.25/30 in a year. Right codes of the owner's take nothing off.
+      at 49: k of them, with t tries each. So at most F - 1 + k·t in 30 days, and (F - 1 + k·t)·365.25/30 in a year.
+      Right codes of the owner's take nothing off.
 
     The smallest of the three, g, counts. Each guess hits with at most L/N, and they are independent of each other from
-    code to code, so the year's chance is 1 - (1 - 1/N)^(g·L) ≤ g·L/N. It is that of one scene: a code of one proves
-    nothing in another, and wrong codes of all of them count towards the fifty.
+    code to code, so the year's chance is 1 - (1 - 1/N)^(g·L) ≤ g·L/N. It is that of one scene, as is what it gains: a code
+    of one proves nothing in another.
+
+    **Over all scenes.** Who spreads his guesses over all s of them has the limits of sends s times, and the fifty once:
+    wrong codes of a number count together. So the same holds with min(s·n, 40) sends and k' = min(s·k, 40) codes alive, 40
+    being what a number gets of everybody in 24 h: (F - 1 + k'·t)·365.25/30 at most. By the defaults that is 2.7 times
+    a scene's, not six times. It is told, and not judged.
     """
-    bound = Bound.of(policy)
+    bound, everywhere = Bound.of(policy), Bound.of(policy, scenes=SCENES)
     findings = [*_out_of_range(policy), *_guessable(policy, bound)]
     return Weighed(
         careless=bool(findings),
@@ -109,7 +117,9 @@ def weigh(policy: Policy) -> Weighed:
         per_code=bound.per_code,
         guesses_per_year=bound.guesses_per_year,
         per_year=bound.per_year,
-        steps=_steps(policy, bound),
+        guesses_per_year_all_scenes=everywhere.guesses_per_year,
+        per_year_all_scenes=everywhere.per_year,
+        steps=_steps(policy, bound, everywhere),
     )
 
 
@@ -146,24 +156,19 @@ def _guessable(policy: Policy, bound: Bound) -> list[Careless]:
     return found
 
 
-def yearly(policy: Policy) -> Mapping[str, float]:
-    """Return how many guesses a year each of the three lets a guesser have at one number, in one scene."""
-    return {
-        "sends": policy.number_day * DAYS_A_YEAR * policy.tries,
-        "waits": bounds.FREE_FAILURES + bounds.HOURS_A_YEAR * 3_600 / bounds.WAIT_S_MAX * policy.tries,
-        "factor": (bounds.FAILURES_MAX - 1 + policy.at_once * policy.tries) * DAYS_A_YEAR / 30,
-    }
-
-
-def _steps(policy: Policy, bound: Bound) -> list[str]:
+def _steps(policy: Policy, bound: Bound, everywhere: Bound) -> list[str]:
     alive = 2 if policy.resend == "new" else 1
-    guesses = {name: f"{count:,.0f}" for name, count in yearly(policy).items()}
+    guesses = {name: f"{count:,.0f}" for name, count in bounds.yearly(policy).items()}
+    at_once, at_once_everywhere = bounds.alive_at_once(policy), bounds.alive_at_once(policy, SCENES)
+    sends = min(policy.number_day, bounds.EVERYWHERE_DAY)
+    year = f"{everywhere.guesses_per_year:,.0f} guesses, {everywhere.per_year:.1e}"
     return [
         f"per code: {policy.tries} tries × {alive} alive ÷ {bound.space:,.0f} codes = {bound.per_code:.1e}",
-        f"a year's guesses, by sends: {policy.number_day} a day × {DAYS_A_YEAR} × {policy.tries} = {guesses['sends']}",
-        f"by waits: {bounds.FREE_FAILURES}, then a code an hour × {policy.tries} = {guesses['waits']}",
-        f"by another factor after {bounds.FAILURES_MAX} in 30 days, with {policy.at_once} codes alive: {guesses['factor']}",
+        f"a year's guesses, by sends: {sends} a day × {bounds.DAYS_A_YEAR} × {policy.tries} = {guesses['sends']}",
+        f"by waits: {bounds.FREE_FAILURES}, then {at_once} codes an hour × {policy.tries} = {guesses['waits']}",
+        f"by another factor after {bounds.FAILURES_MAX} in 30 days, with {at_once} codes alive: {guesses['factor']}",
         f"per year: the fewest × {alive} alive ÷ {bound.space:,.0f} = {bound.per_year:.1e}",
+        f"a year over all {SCENES} scenes, with {at_once_everywhere} codes alive: {year}",
     ]
 
 
@@ -224,14 +229,25 @@ FORGET_SQL: LiteralString = "DELETE FROM verify_policy WHERE tenant_id = $1 AND 
 
 
 async def put(
-    tx: db.Tx, tenant_id: TenantId, scene: Scene | None, proposal: Policy | None, *, who: str
+    tx: db.Tx,
+    tenant_id: TenantId,
+    scene: Scene | None,
+    proposal: Policy | None,
+    *,
+    who: str,
+    code_media: str = "",
 ) -> Sequence[PolicyRow]:
-    """Say how strict a tenant is from now on; None: as if nobody had said anything. Raises Refusal for what is careless."""
+    """Say how strict a tenant is from now on; None: as if nobody had said anything.
+
+    `code_media`: the media that were added, as the setting says. Raises Refusal for what is careless, and for what names a
+    template, a signature, a medium or a country that is not there.
+    """
     where = scene or EVERY_SCENE
     if proposal is None:
         await tx.execute(FORGET_SQL, tenant_id, where)
     else:
         demand_careful(proposal)
+        await named.demand_there(tx, tenant_id, scene, proposal, code_media=code_media)
         await tx.execute(PUT_SQL, tenant_id, where, _encoded(proposal), who)
     return await read(tx, tenant_id)
 

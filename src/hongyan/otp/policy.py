@@ -18,6 +18,7 @@ from hongyan.otp.pumping import Rules
 
 PER_CODE_MAX: Final = 1e-4  # how likely one code may be guessed
 PER_YEAR_MAX: Final = 1e-3  # how likely an account may be lost to somebody who tries all year
+DAYS_A_YEAR: Final = 365.25
 HOURS_A_YEAR: Final = 8_766
 # The number's own counter: after so many wrong codes in a row the next code is late, by 30 s and then twice as long each
 # time, up to an hour; after so many in 30 days another factor is asked for.
@@ -26,6 +27,7 @@ WAIT_S: Final = 30.0
 WAIT_S_MAX: Final = 3_600.0
 FAILURES_MAX: Final = 50
 FAILURES_WITHIN_S: Final = 30 * 86_400
+EVERYWHERE_DAY: Final = 40  # codes to a number in 24 h, in all scenes and of all tenants
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,8 +100,8 @@ class Bound(msgspec.Struct, frozen=True):
     per_year: float
 
     @classmethod
-    def of(cls, policy: Policy, digits: int = 0) -> "Bound":
-        """Reckon the bounds. Raises nothing.
+    def of(cls, policy: Policy, digits: int = 0, scenes: int = 1) -> "Bound":
+        """Reckon the bounds, of one scene or of so many that all go by the policy. Raises nothing.
 
         Whoever asks for a code, gives wrong ones until its tries are used, and asks again, is held up in three ways: by the
         limits of sends, by the wait of the number's counter, and by the end after FAILURES_MAX in 30 days. Without
@@ -109,11 +111,26 @@ class Bound(msgspec.Struct, frozen=True):
         space = codes.spaces(digits or policy.digits, policy.characters)
         alive = 2 if policy.resend == "new" else 1
         per_code = min(1.0, policy.tries * alive / space)
-        by_sends = policy.number_day * 365.25 * policy.tries
-        by_waits = FREE_FAILURES + HOURS_A_YEAR * policy.tries * 3_600 / WAIT_S_MAX
-        by_factor = (FAILURES_MAX - 1 + policy.tries * policy.at_once) * 365.25 / 30
-        guesses = min(by_sends, by_waits, by_factor)
+        guesses = min(yearly(policy, scenes).values())
         return cls(space, per_code, guesses, -math.expm1(guesses * alive * math.log1p(-1 / space)))
+
+
+def alive_at_once(policy: Policy, scenes: int = 1) -> int:
+    """Return how many codes of a number may be good at the same time: each scene has limits of sends of its own."""
+    return min(policy.at_once * scenes, EVERYWHERE_DAY)
+
+
+def yearly(policy: Policy, scenes: int = 1) -> Mapping[str, float]:
+    """Return how many guesses a year each of the three lets a guesser have at one number, in so many scenes.
+
+    Sends are limited in each scene and, all together, everywhere; wrong codes are counted over all scenes.
+    """
+    tries = alive_at_once(policy, scenes) * policy.tries
+    return {
+        "sends": min(policy.number_day * scenes, EVERYWHERE_DAY) * DAYS_A_YEAR * policy.tries,
+        "waits": FREE_FAILURES + HOURS_A_YEAR * 3_600 / WAIT_S_MAX * tries,
+        "factor": (FAILURES_MAX - 1 + tries) * DAYS_A_YEAR / 30,
+    }
 
 
 def kept_to(policy: Policy, digits: int, alphabet: Literal["digits", "letters"]) -> Policy | None:

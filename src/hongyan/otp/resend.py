@@ -34,7 +34,7 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
 
     medium: str = ""  # empty: the first of the policy that reaches the person
     email: str = ""  # where none came before
-    address: str = ""
+    address: bytes = b""
     device: str = ""
     challenge: str = ""
     site_key_id: int = 0

@@ -18,7 +18,7 @@ from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
 from hongyan.vocab.verification import Scene
-from hongyan.vocab.wording import CODE_KINDS, KINDS
+from hongyan.vocab.wording import CODE_KINDS, KINDS, Compiled
 from hongyan.way import guard
 from hongyan.way.guard import Cleared, CodeDraft
 from hongyan.way.snapshot import Key, Snapshot, Template
@@ -40,7 +40,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     payee: str = ""
     email: str = ""  # for a medium that needs it
     medium: str = ""  # empty: the policy's first
-    address: str = ""  # of the person, as the app or the door sees it
+    address: bytes = b""  # of the person, as the app or the door sees it, by network(); empty: not known
     device: str = ""  # as the app or the widget names it
     challenge: str = ""  # the answer to one
     reference: str = ""
@@ -162,7 +162,7 @@ def keys_of(vault: Vault, tenant_id: int, phone_index: bytes, wish: Wish) -> Key
     """Return the keyed hashes under which the limits know who asks."""
     tenant = b"%d" % tenant_id
     hashed = vault.keyed_hash
-    address, device = network(wish.address), wish.device.encode()
+    address, device = wish.address, wish.device.encode()
     return Keys(
         number=hashed(b"otp number", tenant, phone_index, wish.scene.encode()),
         everywhere=hashed(b"otp number", phone_index),
@@ -197,7 +197,9 @@ def _template(wish: Wish, policy: Policy, key: Key) -> Template:
         if found is None:
             raise Refusal(Code.TEMPLATE_NOT_FOUND, template=code[:40])
         return found
-    fitting = [one for one in templates.values() if one.approved and _fits(one, wish)]
+    fitting = [
+        one for one in templates.values() if one.approved and carries(one.text, one.purpose, wish.scene)
+    ]
     if not fitting:
         raise Refusal(
             Code.REQUEST_MISSING_PARAMETER, parameter="template", reason="no template takes such a code"
@@ -206,14 +208,14 @@ def _template(wish: Wish, policy: Policy, key: Key) -> Template:
     return min(fitting, key=lambda one: one.id)
 
 
-def _fits(template: Template, wish: Wish) -> bool:
-    """Say whether a template can carry the wish: of codes; of a payment, one with an amount and somebody it goes to."""
-    kinds = {id(kind) for kind, _ in template.text.rules.values()}
+def carries(text: Compiled, purpose: Purpose, scene: Scene) -> bool:
+    """Say whether a template can carry a code of a scene; of a payment, one with an amount and somebody it goes to."""
+    kinds = {id(kind) for kind, _ in text.rules.values()}
     has_code = any(id(KINDS[name]) in kinds for name in CODE_KINDS)
     pays = id(KINDS["money"]) in kinds and any(id(KINDS[name]) in kinds for name in _PAYEES)
-    if wish.scene is Scene.PAY:
-        return has_code and pays and template.purpose is not Purpose.PROMOTIONAL
-    return has_code and not pays and template.purpose is Purpose.OTP
+    if scene is Scene.PAY:
+        return has_code and pays and purpose is not Purpose.PROMOTIONAL
+    return has_code and not pays and purpose is Purpose.OTP
 
 
 def _code_variable(template: Template) -> tuple[str, int]:

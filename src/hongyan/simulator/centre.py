@@ -7,7 +7,7 @@ do, so a client that dies before it has stored a report hears it again.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from hongyan.wire.fields import Pdu
 MESSAGES_MAX: Final = 100_000  # that queries find; the oldest are forgotten
 OWED_MAX: Final = 1_000_000  # reports and texts; beyond it new ones are given up at once
 ANY_ACCOUNT: Final = ""
+NO_VENDOR: Final = 2**32  # above any code
 
 
 class Message(Struct, gc=False):
@@ -73,6 +74,13 @@ class Verdict(Enum):
     TAKEN = auto()
     LATER = auto()  # it could not, or did not answer in time
     NEVER = auto()  # it will not
+
+    @classmethod
+    def of(cls, code: int, later: Collection[int], vendor_from: int = NO_VENDOR) -> "Verdict":
+        """Read the code of an answer, 0 being OK; from `vendor_from` on they are the vendor's, and nobody knows them for final."""
+        if code == 0:
+            return cls.TAKEN
+        return cls.LATER if code in later or code >= vendor_from else cls.NEVER
 
 
 class Line(Protocol):

@@ -131,10 +131,7 @@ class CmppLine(WireLine):
     def _verdict(self, response: fields.Pdu) -> Verdict:
         if not isinstance(response, cmpp.DeliverResp):
             return Verdict.LATER
-        if response.result == Result.OK:
-            return Verdict.TAKEN
-        final = response.result not in _LATER and response.result < VENDOR_FROM
-        return Verdict.NEVER if final else Verdict.LATER
+        return Verdict.of(response.result, _LATER, VENDOR_FROM)
 
     def _query(self, query: cmpp.Query) -> cmpp.QueryResp:
         """Tell the counts since the start, whatever the day and the service."""

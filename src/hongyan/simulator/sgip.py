@@ -232,9 +232,7 @@ class SgipLine(WireLine):
     def _verdict(self, response: fields.Pdu) -> Verdict:
         if not isinstance(response, sgip.ResultResponse) or response.bare:
             return Verdict.LATER
-        if response.result == Result.OK:
-            return Verdict.TAKEN
-        return Verdict.LATER if response.result in _LATER else Verdict.NEVER
+        return Verdict.of(response.result, _LATER)
 
     def _trace(self, trace: sgip.Trace) -> fields.Pdu:
         """Tell of a Submit when it came; of others, that there is no such."""

@@ -133,10 +133,7 @@ class SmgpLine(WireLine):
     def _verdict(self, response: fields.Pdu) -> Verdict:
         if not isinstance(response, smgp.DeliverResp):
             return Verdict.LATER
-        if response.status == Status.OK:
-            return Verdict.TAKEN
-        final = response.status not in _LATER and response.status < VENDOR_FROM
-        return Verdict.NEVER if final else Verdict.LATER
+        return Verdict.of(response.status, _LATER, VENDOR_FROM)
 
     def _query(self, query: smgp.Query) -> smgp.QueryResp:
         """Tell the counts since the start, whatever the day and the service."""

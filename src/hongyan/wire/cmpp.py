@@ -522,13 +522,7 @@ def encode(pdu: fields.Pdu, sequence_number: int | None = None) -> bytes:
         except KeyError:
             raise LocalProtocolError(f"{type(pdu).__name__} is no PDU of CMPP") from None
         body = b"" if isinstance(pdu, BodiedResponse) and pdu.bare else writer(pdu)  # type: ignore[arg-type]
-    length = HEADER.size + len(body)
-    if length > PDU_OCTETS_MAX:
-        raise LocalProtocolError(f"a PDU of {length} octets; the most is {PDU_OCTETS_MAX}")
-    try:
-        return HEADER.pack(length, command_id, number) + body
-    except struct.error as error:
-        raise LocalProtocolError(f"sequence {number}: {error}") from error
+    return fields.framed(HEADER, body, PDU_OCTETS_MAX, command_id, number)
 
 
 _Reader = Callable[[bytes, int], Pdu]

@@ -6,7 +6,7 @@ import, one reading and one writing function for it out of plain slices, `struct
 interpreting the rows for each PDU would be some six times slower. Fields without a kind (sequence number,
 status) live in the header and belong to the protocol's own module.
 
-Entry points: compile_pdu(), Framer, TlvTable. Integers are unsigned and big endian in all our protocols.
+Entry points: compile_pdu(), framed(), Framer, TlvTable. Integers are unsigned and big endian in all our protocols.
 Texts are Latin-1 on both sides, so every octet survives a round trip and decoding cannot fail.
 Reading is lenient (over-long texts, octets after the last field), writing is exact.
 """
@@ -46,6 +46,17 @@ class Pdu(Struct, frozen=True, gc=False):
 
 
 P = TypeVar("P", bound=Pdu)
+
+
+def framed(header: struct.Struct, body: bytes, octets_max: int, *words: int) -> bytes:
+    """Put the header before a body: its length, then the other words. Raises LocalProtocolError for what it cannot say."""
+    length = header.size + len(body)
+    if length > octets_max:
+        raise LocalProtocolError(f"a PDU of {length} octets; the most is {octets_max}")
+    try:
+        return header.pack(length, *words) + body
+    except struct.error as error:
+        raise LocalProtocolError(f"a header of {', '.join(map(str, words))}: {error}") from error
 
 
 # ── field kinds ──────────────────────────────────────────────────────────────────────────────────────

@@ -490,13 +490,7 @@ def encode(pdu: fields.Pdu, sequence_number: int | None = None, *, node: int = 0
         node, stamp = pdu.node, pdu.stamp
     else:
         node, stamp = pdu.node or node, pdu.stamp or stamp
-    length = HEADER.size + len(body)
-    if length > PDU_OCTETS_MAX:
-        raise LocalProtocolError(f"a PDU of {length} octets; the most is {PDU_OCTETS_MAX}")
-    try:
-        return HEADER.pack(length, command_id, node, stamp, number) + body
-    except struct.error as error:
-        raise LocalProtocolError(f"sequence {node}, {stamp}, {number}: {error}") from error
+    return fields.framed(HEADER, body, PDU_OCTETS_MAX, command_id, node, stamp, number)
 
 
 def respond(request: Pdu, result: int = 0) -> Response | None:

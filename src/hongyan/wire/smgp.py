@@ -486,13 +486,7 @@ def encode(pdu: fields.Pdu, sequence_number: int | None = None, version: int = V
         except KeyError:
             raise LocalProtocolError(f"{type(pdu).__name__} is no PDU of SMGP 0x{version:02X}") from None
         body = b"" if isinstance(pdu, BodiedResponse) and pdu.bare else writer(pdu)
-    length = HEADER.size + len(body)
-    if length > PDU_OCTETS_MAX:
-        raise LocalProtocolError(f"a PDU of {length} octets; the most is {PDU_OCTETS_MAX}")
-    try:
-        return HEADER.pack(length, request_id, number) + body
-    except struct.error as error:
-        raise LocalProtocolError(f"sequence {number}: {error}") from error
+    return fields.framed(HEADER, body, PDU_OCTETS_MAX, request_id, number)
 
 
 def submit_class(version: int) -> type[Submit]:

@@ -212,7 +212,11 @@ async def test_every_rule_is_told_with_its_source(database: str) -> None:
     async with desk(database) as d:
         rules = (await data(d, "GET", "/v1/templates/rules"))["items"]
         (one,) = [rule for rule in rules if rule["id"] == "notice.opt_out"]
-        assert one["levels"] == {"otp": {}, "transactional": {"mainland": "error"}, "promotional": {}}
+        assert one["levels"] == {
+            "otp": {},
+            "transactional": {"mainland": "error", "international": "warning"},
+            "promotional": {},
+        }
         assert all(rule["source"] and rule["seen"] for rule in rules)
 
 

@@ -41,7 +41,14 @@ async def listed(call: Call) -> PolicyList:
 
 async def put(call: Call) -> PolicyList:
     asked = call.body(AskedPolicy)
-    rows = await policies.put(call.tx, call.tenant, asked.scene, asked.policy, who=call.caller.name)
+    rows = await policies.put(
+        call.tx,
+        call.tenant,
+        asked.scene,
+        asked.policy,
+        who=call.caller.name,
+        code_media=call.door.settings.code_media,
+    )
     said = None if asked.policy is None else policies.differing(asked.policy)
     call.note(f"verification-policy:{asked.scene or '*'}", policy=said)
     return PolicyList(list(rows))
