@@ -23,7 +23,7 @@ from hongyan.egress import Egress, open_egress
 from hongyan.run import OWED_TOPIC, AddressError, bound, listening, open_database, open_vault, outlived
 from hongyan.settings import Settings
 from hongyan.vault import Vault
-from hongyan.way import cancel, handover, owing, prune, submit, watch
+from hongyan.way import cancel, handover, others, owing, prune, submit, watch
 from hongyan.way.accept import Acceptor
 from hongyan.way.handover import Handed, Link
 from hongyan.way.inbound import Desk
@@ -269,6 +269,7 @@ class _Process:
         )
         heard[submit.STOPPED_TOPIC] = gateway.hear_stopped
         heard[cancel.TOPIC] = gateway.hear_cancel
+        heard[others.TOPIC] = gateway.lines.others.hear
         watcher = watch.Watcher(self._database, self._settings.gateway, gateway.channel)
         heard[watch.TOPIC] = watcher.hear
         gauge = self._counters.gauge

@@ -218,6 +218,22 @@ async def test_a_channel_that_has_just_gone_down_was_not_down_before(database: s
         assert 0 < down.value < 60
 
 
+async def test_when_all_gateways_have_stopped_a_channel_is_down_since_then_and_nobody_tells_of_it(
+    database: str,
+) -> None:
+    async with make.world(database) as world:
+        await world.database.execute("UPDATE channel SET created_at = now() - interval '1 hour'")
+        await state.tell(
+            world.database, 1, {world.channel_id: state.Told(link="up", sessions_up=1, takes=True)}
+        )
+        async with world.database.transaction() as tx:
+            await state.forget(tx, 1)
+            (down,) = await readings.read(tx, WatchKind.CHANNEL_DOWN, Recent(), 60)
+            assert 0 < down.value < 60
+            assert await state.every(tx) == {}
+            assert await state.of(tx, world.channel_id) == []
+
+
 CELL = (datetime(2026, 3, 2, 1, tzinfo=UTC), 1, 7)
 
 

@@ -874,9 +874,11 @@ async def test_what_a_gateway_gives_away_it_does_not_claim_again_before_others_c
         )
         for one in (first, second):
             await one.keeper.load()
-        await second.send(number(1))
-        second.gateway.look()
-        await second.until("SELECT 1 FROM outbox WHERE owner = 0")
+        async with outage(near, first):
+            await second.holds(lambda: not second.gateway.lines.others.away)
+            await second.send(number(1))
+            second.gateway.look()
+            await second.until("SELECT 1 FROM outbox WHERE owner = 0")
         first.gateway.look()
         await delivered_once((first, second), near, 1)
 

@@ -129,30 +129,28 @@ class Row:
         return Accepted(self.id, self.cleared.part_count, self.cleared.price_micro, send_at, bool(self.held))
 
 
-# One statement is one commit. `IN (SELECT …)` stands beside an OR or a NOT on purpose: such a sublink becomes a
-# hashed subplan, while a join of two CTEs of unknown size would be planned as a nested loop.
+# One statement is one commit, and it comes in two forms: few requests bring an Idempotency-Key, and a statement costs by
+# how much could happen in it. `IN (SELECT …)` stands beside an OR or a NOT on purpose: such a sublink becomes a hashed
+# subplan, while a join of two CTEs of unknown size would be planned as a nested loop.
 # Frequency rows are locked in key order, so that two writers cannot wait for each other in a circle.
 # What is held waits in the outbox too, so that it ends as all else does: nobody's, and due never, until a person has
 # decided. An owner below 0 says so, because a column more in accept_row would stop the version that is running.
-ACCEPT_SQL: LiteralString = """
+_ITEM: LiteralString = """
 WITH item AS MATERIALIZED (
     SELECT * FROM unnest($1::accept_row[]) WITH ORDINALITY AS i(
         tenant_id, id, app_id, purpose, part_count, signature_id, template_id, price_micro, due_s, validity_s,
         decision, phone_index, sealed, country, operator, province, extension, reference, owner, sandbox, resend,
         fkey, hit, minute_max, hour_max, day_max, same_s, key_id, key, body, ordinal)
-), keyed AS MATERIALIZED (
-    SELECT id, key_id, key, body FROM item WHERE key IS NOT NULL
 ), stopped AS MATERIALIZED (
-    SELECT i.id, max(s.kind) AS reason
+    SELECT i.id, s.kind AS reason
       FROM item i JOIN suppression s
         ON s.phone_index = i.phone_index AND s.tenant_id IN (0, i.tenant_id) AND (s.kind = 2 OR i.purpose = 2)
-     GROUP BY i.id
-), repeated AS MATERIALIZED (
-    SELECT k.id FROM keyed k JOIN idempotency d ON d.key_id = k.key_id AND d.key = k.key
+"""
+_COUNTED: LiteralString = """
 ), counted AS (
     INSERT INTO frequency AS f (key, hits, minute_max, hour_max, day_max, same_s)
     SELECT fkey, ARRAY[hit], minute_max, hour_max, day_max, same_s FROM item
-     WHERE fkey IS NOT NULL AND NOT id IN (SELECT id FROM stopped) AND NOT id IN (SELECT id FROM repeated)
+     WHERE fkey IS NOT NULL AND NOT id IN (SELECT id FROM stopped)
      ORDER BY fkey
     ON CONFLICT (key) DO UPDATE
        SET hits = ARRAY(SELECT h FROM unnest(f.hits) AS h WHERE h >> 32 > $4 - 86400) || EXCLUDED.hits,
@@ -167,17 +165,9 @@ WITH item AS MATERIALIZED (
     RETURNING key
 ), cleared AS MATERIALIZED (
     SELECT * FROM item
-     WHERE NOT id IN (SELECT id FROM stopped) AND NOT id IN (SELECT id FROM repeated)
-       AND (fkey IS NULL OR fkey IN (SELECT key FROM counted))
-), claimed AS (
-    INSERT INTO idempotency (key_id, key, body, first_id)
-    SELECT key_id, key, body, id FROM keyed WHERE false OR id IN (SELECT id FROM cleared) ORDER BY key_id, key
-    ON CONFLICT DO NOTHING
-    RETURNING first_id
-), passed AS MATERIALIZED (
-    SELECT * FROM cleared
-     WHERE NOT id IN (SELECT id FROM keyed) OR id IN (SELECT first_id FROM claimed)
-), stored AS (
+     WHERE NOT id IN (SELECT id FROM stopped) AND (fkey IS NULL OR fkey IN (SELECT key FROM counted))
+)"""
+_STORED: LiteralString = """, stored AS (
     INSERT INTO message (
         tenant_id, id, app_id, status, purpose, part_count, pending, signature_id, template_id, price_micro, accepted_at,
         due_at, expires_at, decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend)
@@ -210,11 +200,31 @@ WITH item AS MATERIALIZED (
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro
 )
-SELECT i.ordinal, coalesce(
-           (SELECT s.reason FROM stopped s WHERE s.id = i.id)::int,
-           CASE WHEN i.id IN (SELECT id FROM cleared) OR i.id IN (SELECT id FROM repeated) THEN 4 ELSE 3 END) AS reason
+SELECT i.ordinal, coalesce((SELECT max(s.reason) FROM stopped s WHERE s.id = i.id)::int, """
+_LEFT_OUT: LiteralString = """ AS reason
   FROM item i WHERE NOT i.id IN (SELECT id FROM passed)
 """
+# Where no request has a key, all that is cleared has passed.
+ACCEPT_SQL: LiteralString = (_ITEM + _COUNTED + _STORED + "3)" + _LEFT_OUT).replace("cleared AS", "passed AS")
+# A key that was seen before stops its message, whatever else does; one that comes twice at this moment claims it once.
+ACCEPT_ONCE_SQL: LiteralString = (
+    _ITEM
+    + """
+     UNION ALL
+    SELECT i.id, 4 FROM item i JOIN idempotency d ON d.key_id = i.key_id AND d.key = i.key"""
+    + _COUNTED
+    + """, claimed AS (
+    INSERT INTO idempotency (key_id, key, body, first_id)
+    SELECT key_id, key, body, id FROM cleared WHERE key IS NOT NULL ORDER BY key_id, key
+    ON CONFLICT DO NOTHING
+    RETURNING first_id
+), passed AS MATERIALIZED (
+    SELECT * FROM cleared WHERE key IS NULL OR id IN (SELECT first_id FROM claimed)
+)"""
+    + _STORED
+    + "CASE WHEN i.id IN (SELECT id FROM cleared) THEN 4 ELSE 3 END)"
+    + _LEFT_OUT
+)
 
 AVOID_SQL: LiteralString = """
 UPDATE outbox o SET avoid_channel = n.channel_id FROM unnest($1::int[], $2::uuid[], $3::int[]) AS n(tenant_id, id, channel_id)
@@ -292,7 +302,8 @@ async def store(
                 *_idempotency_of(row),
             )
         )
-    found = await tx.fetch(ACCEPT_SQL, values, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
+    sql = ACCEPT_SQL if all(value[-2] is None for value in values) else ACCEPT_ONCE_SQL
+    found = await tx.fetch(sql, values, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
     avoiding = [row for row in rows if row.avoid_channel]
     if (
         avoiding

@@ -4,7 +4,8 @@ Writes: outbox (owner, leaving). Owns what was swept up lately. Entry points: Cl
 committed as ours; run(), a loop, which lanes.claim_wake wakes; sweep(), a duty; hand_back(), at the end.
 Surprises: rows are born owned by this gateway and handed over in memory; the sweep and the claims are for recovery,
 schedules and backlog. Whatever is read from the database has its rules asked again. What is found marked as leaving was
-put on a line by an earlier life: it is unsure, and not sent again.
+put on a line by an earlier life: it is unsure, and not sent again. What another gateway has the channel for is given to it:
+the row changes hands first (others.py).
 """
 
 import asyncio
@@ -26,9 +27,10 @@ from hongyan.way.drop import Dropped
 from hongyan.way.flight import Stream, ended, quiet_until, want_of
 from hongyan.way.handover import Handed
 from hongyan.way.lanes import LANES, Lanes
-from hongyan.way.lines import Lines
+from hongyan.way.lines import LEASE_S, Lines
+from hongyan.way.others import Gift
 from hongyan.way.pump import Pump
-from hongyan.way.report import Ticker
+from hongyan.way.report import RECONNECT_S, Ticker
 from hongyan.way.snapshot import Keeper, Snapshot
 from hongyan.way.tick import Gone
 from hongyan.way.unsure import Maybe
@@ -68,6 +70,7 @@ class Claimer:
         self._swept: dict[
             bytes, float
         ] = {}  # and when: a hand-over that comes late after all finds them there
+        self._loading: set[bytes] = set()  # of what others gave us
         self._claiming = asyncio.Lock()
         self._claims_from_s = 0.0
         self.closing = False
@@ -77,13 +80,21 @@ class Claimer:
         lanes = self._lanes
         for handed in rows:
             if handed.id not in lanes.mine and handed.id not in self._swept and handed.owner == self._number:
-                lanes.enter(handed, fresh=True)
+                lanes.enter(handed, fresh=handed.attempt == 1)  # others give us second attempts too
         self._pump.soon()
 
     # ---- claims
 
     async def run(self) -> None:
-        """Claim rows that nobody has in hand, until cancelled: schedules, second attempts, backlog, dead gateways' rows."""
+        """Claim rows that nobody has in hand: schedules, second attempts, backlog, dead gateways' rows; and give away.
+
+        Until cancelled.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_giving())
+            await self._keep_claiming()
+
+    async def _keep_claiming(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._settings.claim_gap_s):
@@ -143,6 +154,59 @@ class Claimer:
             await _give_away(self._database, self._number, given)
         return bool(given)
 
+    # ---- what others get, and give us
+
+    async def _keep_giving(self) -> None:
+        """Give other gateways what the pump has chosen a channel of theirs for, and take what they give; until cancelled."""
+        others = self._lines.others
+        while True:
+            await others.wake.wait()
+            others.wake.clear()
+            for to, gifts in others.gifts():
+                while True:
+                    try:
+                        await self._give(to, gifts)
+                        break
+                    except db.Unavailable as error:
+                        log.warning("gateway.database_lost", duty="give", error=type(error).__name__)
+                        await asyncio.sleep(RECONNECT_S)
+            try:
+                await self._take_given()
+                await others.tell()
+            except db.Unavailable as error:  # whose the rows are finds them by its sweep
+                log.warning("gateway.database_lost", duty="given", error=type(error).__name__)
+
+    async def _give(self, to: int, gifts: Sequence[Gift]) -> None:
+        """Make rows another gateway's, and only then let go of them and hand them over.
+
+        What has died meanwhile gets nothing. What was not ours any more stays where it is; what we have let go of and is
+        ours after all, the sweep finds.
+        """
+        if gifts[0].away.died:
+            for gift in gifts:
+                flight = gift.flight
+                flight.handed = msgspec.structs.replace(flight.handed, given=gift.channel_id)
+                self._lanes.wait_elsewhere(flight, flight.stream.avoid)
+            self._pump.soon()
+            return
+        given = await _give_to(self._database, self._number, to, [gift.flight.handed for gift in gifts])
+        for gift in gifts:
+            self._lanes.mine.pop(gift.flight.handed.id, None)
+        self._lines.others.gave(to, [gift for gift in gifts if gift.flight.handed.id in given])
+
+    async def _take_given(self) -> None:
+        """Load what gateways of other machines have given us."""
+        heard = self._lines.others.heard()
+        mine, swept = self._lanes.mine, self._swept
+        rows = [(tenant_id, db.Uuid(one)) for tenant_id, one in heard if one not in mine and one not in swept]
+        self._loading = {one.bytes for _, one in rows}
+        try:
+            for start in range(0, len(rows), self._settings.claim_batch_max):
+                batch = rows[start : start + self._settings.claim_batch_max]
+                await self._load(*map(list, zip(*batch, strict=True)), fresh=True)
+        finally:
+            self._loading = set()
+
     def _only_others_can(self, stream: Stream) -> bool:
         """Whether others hold all sessions of what it may go by, or all that we hold is down and theirs is not."""
         self._lanes.rank(stream)
@@ -183,7 +247,8 @@ class Claimer:
         if not self._lines.open or self.closing or len(self._lanes.mine) > self._settings.memory_waiting_max:
             return
         rows = await _orphans(self._database, self._number, self._settings.claim_batch_max * 10)
-        orphans = [row for row in rows if row["id"].bytes not in self._lanes.mine]
+        known = self._lanes.mine.keys() | self._loading
+        orphans = [row for row in rows if row["id"].bytes not in known]
         for start in range(0, len(orphans), self._settings.claim_batch_max):
             batch = orphans[start : start + self._settings.claim_batch_max]
             for row in batch:
@@ -239,7 +304,7 @@ class Claimer:
             expires_at_s=row["expires_at"].timestamp(), price_micro=row["price_micro"], resend=row["resend"],
             sandbox=row["sandbox"], owner=self._number, attempt=row["attempt"], avoid_channel=row["avoid_channel"],
             parts_gone=tuple(row["parts_gone"] or ()), template_id=row["template_id"], signature_id=row["signature_id"],
-            params=params, province=row["province"],
+            params=params, province=row["province"], given=self._lines.others.given_for(row["id"].bytes),
         )  # fmt: skip
 
     def _stop_reason(self, row: db.Row, snapshot: Snapshot, handed: Handed) -> Dropped | None:
@@ -260,9 +325,9 @@ class Claimer:
 
     def _elsewhere(self, handed: Handed, snapshot: Snapshot) -> bool:
         want = want_of(handed, handed.signature_id)
-        lines = self._lines.open
+        lines, away = self._lines.open, self._lines.others.away
         return any(
-            c.channel_id in lines and lines[c.channel_id].up
+            (c.channel_id in lines and lines[c.channel_id].up) or c.channel_id in away
             for c in route.candidates(want, snapshot, handed.avoid_channel)
         )
 
@@ -352,7 +417,8 @@ SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel,
              SELECT (a->>1)::smallint FROM jsonb_array_elements(coalesce(m.attempts, '[]')) a WHERE (a->>0)::int = o.attempt
        ) AS parts_gone
   FROM unnest($1::int[], $2::uuid[]) AS w(tenant_id, id)
-  JOIN outbox o ON o.tenant_id = w.tenant_id AND o.id = w.id AND o.owner = $3
+  JOIN outbox o ON o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) -- so that it is never read whole, see tick.py
+   AND o.tenant_id = w.tenant_id AND o.id = w.id AND o.owner = $3
   JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
 """
 
@@ -406,6 +472,22 @@ UPDATE outbox o SET owner = 0, leaving_channel = 0, leaving_at = NULL
 
 async def _give_away(database: db.Database, gateway: int, given: Sequence[Handed]) -> None:
     await database.execute(GIVE_AWAY_SQL, gateway, *_keys(given))
+
+
+# Once more after a lost connection it finds what it has done, or nothing.
+GIVE_TO_SQL: LiteralString = """
+UPDATE outbox o SET owner = $2
+  FROM unnest($3::int[], $4::uuid[]) AS g(tenant_id, id)
+ WHERE o.tenant_id = g.tenant_id AND o.id = g.id AND o.owner IN ($1, $2)
+   AND EXISTS (SELECT FROM gateway WHERE id = $2 AND seen_at > now() - make_interval(secs => $5::float8))
+RETURNING o.id
+"""
+
+
+async def _give_to(database: db.Database, gateway: int, to: int, given: Sequence[Handed]) -> set[bytes]:
+    """Make rows those of a gateway that lives; returns which."""
+    rows = await database.fetch(GIVE_TO_SQL, gateway, to, *_keys(given), LEASE_S)
+    return {row["id"].bytes for row in rows}
 
 
 # What may have left stays ours, marked, so that the next life of this gateway treats it as unsure. What waits in

@@ -37,7 +37,8 @@ WITH dropped AS (
     DELETE FROM outbox o
      USING unnest($1::int[], $2::uuid[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[], $7::int[], $10::boolean[])
         AS d(tenant_id, id, parts, status, cause, code, channel_id, has_left)
-     WHERE o.tenant_id = d.tenant_id AND o.id = d.id
+     WHERE o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) -- so that the queue is never read whole, see tick.py
+       AND o.tenant_id = d.tenant_id AND o.id = d.id
     RETURNING d.tenant_id, d.id, d.parts, d.status, d.cause, d.code, d.channel_id, d.has_left
 ), held AS MATERIALIZED (
     SELECT m.tenant_id, m.id, m.pending, m.worst, m.lost, m.part_count, m.price_micro, m.refund_micro

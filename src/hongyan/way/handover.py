@@ -46,6 +46,7 @@ class Handed(msgspec.Struct, frozen=True, gc=False, array_like=True):
     signature_id: int = 0
     params: dict[str, str | int] | None = None  # only where a channel is there that takes templates
     province: str = ""
+    given: int = 0  # the channel that another gateway gave it to us for; it is not given away once more
 
 
 _encode = msgspec.msgpack.encode

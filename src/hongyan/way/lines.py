@@ -30,6 +30,7 @@ from hongyan.way.dialect import Dialects
 from hongyan.way.flight import Flight
 from hongyan.way.lanes import LANES, Lanes
 from hongyan.way.line import Line
+from hongyan.way.others import Others
 from hongyan.way.snapshot import ChannelRow, Keeper, Snapshot
 
 log = structlog.get_logger()
@@ -65,6 +66,7 @@ class Lines:
         self._drained: dict[ChannelId, float] = {}  # were to be drained and are: until when at most
         self.open: dict[ChannelId, Line] = {}
         self.dialects = Dialects(database, self.open)
+        self.others = Others(database, keeper, settings, self.open)
         self.shutting: dict[ChannelId, asyncio.Task[None]] = {}  # lines that are being closed
         self.with_others: frozenset[ChannelId] = frozenset()  # channels others hold sessions of
         self.up_with_others: frozenset[ChannelId] = frozenset()  # those of them that others told may be used
@@ -80,6 +82,7 @@ class Lines:
         was_up = line.up
         line.changed(link)
         if was_up != line.up:
+            self.others.sift()
             log.info(
                 "channel.link",
                 channel=line.row.name,
@@ -117,7 +120,10 @@ class Lines:
     # ---- what is asked about them
 
     def other_is_up(self, channel_id: ChannelId) -> bool:
-        return any(line.up and line.row.id != channel_id for line in self.open.values())
+        """Tell whether any other channel is up, here or at another gateway."""
+        return any(line.up and line.row.id != channel_id for line in self.open.values()) or any(
+            one != channel_id for one in self.others.away
+        )
 
     def others_take(self, channel_id: ChannelId) -> bool:
         """Whether another gateway told that a channel may be used there, and it is not paused."""
@@ -130,7 +136,7 @@ class Lines:
         return line is not None and (line.row.report_one or line.takes_whole)
 
     async def tell(self) -> None:
-        """Tell everybody how each channel fares here."""
+        """Tell everybody how each channel fares here, and hear how those fare that others have."""
         if self.closing:
             return
         now_s, waiting = time.monotonic(), self._lanes.waiting_by_channel()
@@ -142,6 +148,10 @@ class Lines:
             else:
                 told[channel_id] = state.Told(waiting=lanes, drained=channel_id in self._drained)
         await state.tell(self._database, self._number, told)
+        if self.with_others:
+            await self.others.look(self.tasks)
+        if self.closing or not self.with_others:
+            self.others.forget()
 
     # ---- sessions, shared between gateways by leases
 
@@ -263,6 +273,7 @@ class Lines:
     async def close(self) -> None:
         """Open nothing any more, let nothing new onto a line, and close all of them."""
         self.closing = True
+        self.others.forget()
         for line in self.open.values():
             line.row = msgspec.structs.replace(line.row, paused=True)
             self.reroute(line)

@@ -4,13 +4,15 @@ Writes: outbox (leaving). Entry points: Pump.soon(), after anything that may let
 Owns who said stop lately, the traces of routes, and what waits to be marked as leaving.
 Surprises: the pump runs at most once a turn of the event loop, whoever asked, and never waits. While the machine is busy
 and others come, promotions are held back (yielding.py). Messages that must not be doubled are committed as leaving before
-their bytes leave; until then their parts are reserved on the line.
+their bytes leave; until then their parts are reserved on the line. A channel that is up only at another gateway is chosen as if
+it were here, and then the message is given to that gateway (others.py).
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import LiteralString
 from uuid import UUID
 
@@ -136,20 +138,20 @@ class Pump:
         choice = None if lanes.mixed(stream, handed) else self._choose(stream, lane, now_s)
         if choice is None:
             return self._nowhere_else(stream, flight, lane)
-        if lane == PROMOTIONAL and quiet_until(
-            handed, self._keeper.current
-        ):  # it waited longer than its hours lasted
-            lanes.take_off(stream, lane)
+        assert choice.channel_id is not None
+        line = self._lines.open.get(choice.channel_id)
+        lanes.take_off(stream, lane)
+        # A promotion may have waited longer than its hours lasted. And what came before a channel that takes templates
+        # has its text only; its row knows what it was made of.
+        if (lane == PROMOTIONAL and quiet_until(handed, self._keeper.current)) or (
+            line is not None and line.takes_templates and handed.template_id and handed.params is None
+        ):
             lanes.ask_rules(flight)
             return True
-        assert choice.channel_id is not None
-        line = self._lines.open[choice.channel_id]
-        if line.takes_templates and handed.template_id and handed.params is None:
-            lanes.take_off(stream, lane)
-            lanes.ask_rules(flight)  # it came before the channel; the row knows what it was made of
+        if line is None or not line.up:  # it is up at another gateway
+            self._lines.others.give(flight, choice.channel_id)
             return True
         parcels = self._parcels.of(flight, line, self._keeper.current)
-        lanes.take_off(stream, lane)
         if parcels is None:
             lanes.wait_elsewhere(flight, stream.avoid | {line.row.id})
             return True
@@ -181,8 +183,14 @@ class Pump:
                 health = line.health_of(want.country, want.operator)
                 up = line.up and not line.resting(now_s)
                 states[candidate.channel_id] = route.State(up, up and line.room(lane, now_s) > 0, health)
+        if self._lines.others.away:
+            self._lines.others.add(states, stream, lane)
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
-        pick = self._pick(stream) if lane == CODES and len(states) > 1 and self._conversions.known else None
+        pick: route.Pick | None = None
+        if stream.flights[0].handed.given:
+            pick = partial(_as_given, stream.flights[0].handed.given)
+        elif lane == CODES and len(states) > 1 and self._conversions.known:
+            pick = self._pick(stream)
         choice = route.choose(stream.ranking, states, chance, now_s, stream.unfiled, pick)
         return choice if choice.channel_id is not None else None
 
@@ -296,10 +304,21 @@ class Pump:
             self.soon()
 
 
+def _as_given(
+    given: int, equals: Sequence[route.Candidate], free: Sequence[route.Candidate], _chance: float
+) -> route.Picked | None:
+    """Keep to the channel that another gateway has chosen among equal ones, or the load would be shared twice."""
+    for candidate in equals:
+        if candidate.channel_id == given:
+            return route.Picked(candidate if candidate in free else None, ())
+    return None
+
+
+# The arrays beside the join: rows are looked up by them, whatever the planner believes of a queue that was empty (tick.py).
 LEAVE_SQL: LiteralString = """
 UPDATE outbox o SET leaving_channel = l.channel_id, leaving_at = now()
   FROM unnest($1::int[], $2::uuid[], $3::int[]) AS l(tenant_id, id, channel_id)
- WHERE o.tenant_id = l.tenant_id AND o.id = l.id
+ WHERE o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) AND o.tenant_id = l.tenant_id AND o.id = l.id
 """
 
 

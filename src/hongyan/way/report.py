@@ -201,9 +201,8 @@ class Ticker:
         try:
             await self._learn(tx, reports)
             rows = await tick.store(
-                tx, acks, gone, reports, paid, shard=self._shard, snapshot=self._keeper.current,
-                other_channel=self._outlet.other_channel, speaks_for_all=self._outlet.speaks_for_all,
-            )  # fmt: skip
+                tx, acks, gone, reports, paid, shard=self._shard, snapshot=self._keeper.current
+            )
         except db.Unstorable as error:
             self._halve(acks, reports, error)
             return
@@ -217,7 +216,38 @@ class Ticker:
         _forget(self._gone, gone)
         _forget(self._paid, paid)
         self._outlet.left([g.message_id for g in gone])
-        self._tell(acks, reports, rows)
+        settled = {(row["channel_id"], row["upstream_id"]) for row in rows if row["what"] == tick.NOTICE}
+        plain: list[Heard] = []
+        others: list[Heard] = []
+        for heard in reports:
+            (plain if (heard.channel_id, heard.upstream_id) in settled else others).append(heard)
+        self._tell(acks, plain, rows)
+        if others:
+            await self._fold(tx, others)
+
+    async def _fold(self, tx: db.Tx, reports: list[Heard]) -> None:
+        """Settle the reports that were not plain. What is stored is told at once; one that fails alone is set aside."""
+        left = deque([reports])
+        try:
+            while left:
+                try:
+                    rows = await tick.fold(
+                        tx, left[0], shard=self._shard, snapshot=self._keeper.current,
+                        other_channel=self._outlet.other_channel, speaks_for_all=self._outlet.speaks_for_all,
+                    )  # fmt: skip
+                except db.Unstorable as error:
+                    some = left.popleft()
+                    middle = len(some) // 2
+                    if middle:
+                        left.extendleft((some[middle:], some[:middle]))
+                    else:
+                        self._set_aside((), some, error)
+                else:
+                    self._tell((), left.popleft(), rows)
+        except BaseException:
+            for some in reversed(left):
+                self._put_back((), some)
+            raise
 
     async def _learn(self, tx: db.Tx, reports: Sequence[Heard]) -> None:
         """Remember numbers that have moved to another operator, while their submissions are still there."""
@@ -277,10 +307,10 @@ class Ticker:
                 owed.append(tick.owed_of(row))
                 self._settled(row)
             elif what == tick.STRAY:
-                stray.add((row["channel_id"], row["code"]))
+                stray.add((row["channel_id"], row["upstream_id"]))
             elif what == tick.EARLY:
                 self._reports.append(
-                    Heard(ChannelId(row["channel_id"]), tick.early_of(row), 0, row["code_id"])
+                    Heard(ChannelId(row["channel_id"]), tick.early_of(row), 0, row["upstream_id"])
                 )
             else:
                 self._outlet.again()

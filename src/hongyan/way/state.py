@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GAP_S: Final = 1.0
 STALE_S: Final = 10.0
+FRESH_S: Final = 3.0  # what another gateway told this long ago is believed when messages are given away
 MINUTES: Final = 5  # what "lately" means
 BUCKETS: Final = 120  # four to a doubling of milliseconds: the last begins at eleven days
 RATE_MEMORY_S: Final = 5.0
@@ -295,7 +296,10 @@ async def tell(database: db.Database, gateway: int, told: Mapping[ChannelId, Tol
     await database.execute(TELL_SQL, gateway, list(told), written)
 
 
-FORGET_SQL: LiteralString = "DELETE FROM channel_state WHERE gateway = $1"
+# When a session was last up stays: should all gateways stop, nothing else says since when a channel has had none.
+FORGET_SQL: LiteralString = """
+UPDATE channel_state SET told = jsonb_build_object('up_at', told -> 'up_at'), told_at = now() WHERE gateway = $1
+"""
 
 
 async def forget(tx: db.Tx, gateway: int) -> None:
@@ -317,11 +321,11 @@ class AtGateway(msgspec.Struct, frozen=True, kw_only=True):
 
 EVERY_SQL: LiteralString = """
 SELECT channel_id, gateway, told_at, told, told_at < now() - make_interval(secs => $1::float8) AS stale
-  FROM channel_state ORDER BY channel_id, gateway
+  FROM channel_state WHERE told ? 'link' ORDER BY channel_id, gateway
 """
 OF_SQL: LiteralString = """
 SELECT channel_id, gateway, told_at, told, told_at < now() - make_interval(secs => $2::float8) AS stale
-  FROM channel_state WHERE channel_id = $1 ORDER BY gateway
+  FROM channel_state WHERE channel_id = $1 AND told ? 'link' ORDER BY gateway
 """
 
 
@@ -336,6 +340,47 @@ async def every(tx: db.Tx) -> Mapping[ChannelId, Sequence[AtGateway]]:
 async def of(tx: db.Tx, channel_id: ChannelId) -> Sequence[AtGateway]:
     """Return what gateways told last of one channel."""
     return [_at_gateway(row) for row in await tx.fetch(OF_SQL, channel_id, STALE_S)]
+
+
+class Usable(msgspec.Struct, frozen=True, kw_only=True):
+    """What another gateway told of a channel that may be used there, for whoever might give it messages."""
+
+    channel_id: ChannelId
+    gateway: int
+    socket: str  # where doors of its machine find it
+    age_s: float  # of what it told
+    waiting: Sequence[int]
+    health: Mapping[str, Fitness]
+
+
+class _Fares(msgspec.Struct, frozen=True):
+    """The part of Told that it takes."""
+
+    waiting: Sequence[int]
+    health: Mapping[str, Fitness]
+
+
+ELSEWHERE_SQL: LiteralString = """
+SELECT c.channel_id, c.gateway, g.socket, c.told, extract(epoch FROM now() - c.told_at)::float8 AS age_s
+  FROM channel_state c JOIN gateway g ON g.id = c.gateway
+ WHERE c.gateway <> $1 AND c.told_at > now() - make_interval(secs => $2::float8) AND (c.told ->> 'takes')::bool
+   AND EXISTS (SELECT FROM session_lease l WHERE l.channel_id = c.channel_id AND l.gateway = c.gateway AND l.until > now())
+ ORDER BY c.channel_id, c.gateway
+"""
+
+
+async def elsewhere(database: db.Database, gateway: int) -> Sequence[Usable]:
+    """Return the channels that other gateways told a moment ago may be used there."""
+    found = []
+    for row in await database.fetch(ELSEWHERE_SQL, gateway, FRESH_S):
+        told = msgspec.json.decode(row["told"], type=_Fares)
+        found.append(
+            Usable(
+                channel_id=ChannelId(row["channel_id"]), gateway=row["gateway"], socket=row["socket"],
+                age_s=row["age_s"], waiting=told.waiting, health=told.health,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _at_gateway(row: db.Row) -> AtGateway:

@@ -1,7 +1,8 @@
-"""The statement of a tick: acks stored, reports settled and folded into their messages, notices owed and forgotten.
+"""The statements of a tick: acks stored, reports settled and folded into their messages, notices owed and forgotten.
 
-Writes: submitted, outbox, message, notice, balance, ledger, tally, tally_touched. Entry point: store(). What to give it
-and when, the ticker in report.py decides.
+Writes: submitted, outbox, message, notice, balance, ledger, tally, tally_touched. Entry points: store() for acks and what
+nearly every report is, fold() for the other reports; what to give them and when, the ticker in report.py decides. They are
+two because a statement costs by how much could happen in it: a plain one the half of both.
 Surprises: the parts of one statement see the same snapshot, so a report must not come with its own ack, nor two acks or
 two reports under one id. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
 """
@@ -15,7 +16,7 @@ import msgspec
 from hongyan import db
 from hongyan.channels.channel import Report
 from hongyan.vocab.cause import CAUSES, Cause
-from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId
+from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Status
 from hongyan.way.measure import LATENCY_BUCKETS_MS
 from hongyan.way.notify import Owed
 from hongyan.way.snapshot import Snapshot
@@ -64,10 +65,12 @@ class Heard(NamedTuple):
 
 # Attempts are appended as [attempt, part, channel, upstream id, sent, acked, reported (ms), status, cause, code, decision].
 # `submitted` is not written on the message: it follows from the queue tables, which saves a write of the widest row.
-# Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
-# A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
-# Parts of one message may be settled by two gateways at once: what is folded is read under a lock, or the second to
-# come would count from what the first has changed. A message of one part has one report only, and needs none.
+# A notice's id is drawn before its row is written: a join of the row with its message would need another look at all.
+# Queue tables are found by arrays or one look-up a row (OFFSET 0), never by a join that the planner may turn round: their
+# statistics are those of the moment when they were last vacuumed, empty as likely as not, and a plan made then, which
+# reads all of the table, would be kept while a million rows come.
+# Here a message goes from its row to its part and not the other way round: what it no longer is (it was given up, or
+# another gateway settled it) is found when its row is locked, and then its part stays, for FOLD_SQL.
 TICK_SQL: LiteralString = """
 WITH ack AS (
     INSERT INTO submitted (channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_at, acked_at,
@@ -79,40 +82,84 @@ WITH ack AS (
        SET tenant_id = EXCLUDED.tenant_id, message_id = EXCLUDED.message_id, part_index = EXCLUDED.part_index,
            attempt = EXCLUDED.attempt, state = 0, sent_at = EXCLUDED.sent_at, acked_at = EXCLUDED.acked_at,
            cost_micro = EXCLUDED.cost_micro, decision = EXCLUDED.decision, upstream_raw = EXCLUDED.upstream_raw
-), early AS (
-    SELECT e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
-      FROM early_report e JOIN unnest($1::ack_row[]) AS a
-        ON e.channel_id = a.channel_id AND e.upstream_id = a.upstream_id
 ), gone AS (
-    DELETE FROM outbox o USING unnest($2::int[], $3::uuid[]) AS g(tenant_id, id)
-     WHERE o.tenant_id = g.tenant_id AND o.id = g.id
-), report AS MATERIALIZED (
-    SELECT * FROM unnest($4::report_row[])
+    DELETE FROM outbox WHERE tenant_id = ANY($2::int[]) AND id = ANY($3::uuid[])
+), paid AS (
+    DELETE FROM notice WHERE id = ANY($5::bigint[])
+), plain AS (
+    UPDATE message m
+       SET pending = 0, worst = 1, status = 1, cause = r.cause, code = r.code, cost_micro = m.cost_micro + s.cost_micro,
+           channel_id = s.channel_id, done_at = now(),
+           attempts = jsonb_build_array(jsonb_build_array(
+               s.attempt, s.part_index, s.channel_id, coalesce(s.upstream_raw, s.upstream_id),
+               (extract(epoch FROM s.sent_at) * 1000)::bigint, (extract(epoch FROM s.acked_at) * 1000)::bigint, r.at_ms,
+               r.status, r.cause, r.code, s.decision))
+      FROM unnest($4::report_row[]) AS r
+     CROSS JOIN LATERAL (SELECT * FROM submitted x
+                          WHERE x.channel_id = r.channel_id AND x.upstream_id = r.upstream_id OFFSET 0) s
+     WHERE r.status = 1 AND s.state < 2 AND s.attempt = 1 AND m.tenant_id = s.tenant_id AND m.id = s.message_id
+       AND m.part_count = 1 AND m.status = 0 AND m.attempt = 1
+    RETURNING nextval('notice_id_seq') AS notice_id, s.upstream_id, r.at_ms, m.tenant_id, m.id, m.app_id, m.cause, m.code,
+              m.purpose, m.template_id, m.channel_id, m.country, m.operator, m.province, m.reference, m.sealed,
+              m.price_micro - m.refund_micro AS price_micro, m.cost_micro, m.accepted_at,
+              greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
+), settled AS (
+    DELETE FROM submitted
+     WHERE channel_id = ANY(ARRAY(SELECT channel_id FROM plain)) AND upstream_id = ANY(ARRAY(SELECT upstream_id FROM plain))
+       AND (false OR (channel_id, upstream_id) IN (SELECT channel_id, upstream_id FROM plain)) -- hashed, see acceptance.py
+), owed AS (
+    INSERT INTO notice (id, tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
+    OVERRIDING SYSTEM VALUE
+    SELECT notice_id, tenant_id, app_id, 1, id, 1, cause, code, to_timestamp(at_ms / 1000.0),
+           CASE WHEN app_id = ANY($7::int[]) THEN now() + interval '30 seconds' END
+      FROM plain
+), tallied AS (
+    INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
+                       latency, shard, messages, parts, price_micro, cost_micro)
+    SELECT date_trunc('hour', accepted_at), tenant_id, 1, cause, purpose, template_id, channel_id, country, operator,
+           province, width_bucket(latency_ms, $8::bigint[]), $6, count(*), count(*), sum(price_micro), sum(cost_micro)
+      FROM plain GROUP BY 1, 2, 4, 5, 6, 7, 8, 9, 10, 11
+    ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
+    DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
+                  price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
+), touched AS (
+    INSERT INTO tally_touched (hour, shard)
+    SELECT DISTINCT date_trunc('hour', accepted_at), $6::int FROM plain
+     WHERE accepted_at < date_trunc('hour', now()) ORDER BY 1
+    ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
+)
+SELECT 0 AS what, notice_id AS id, tenant_id, app_id, 1::smallint AS kind, id AS message_id, 1::smallint AS status, cause,
+       code, to_timestamp(at_ms / 1000.0) AS at, reference, 1::smallint AS part_count, price_micro, sealed, channel_id,
+       country, operator, latency_ms, upstream_id
+  FROM plain
+UNION ALL
+SELECT 2, NULL, NULL, NULL, NULL, NULL, e.status, e.cause, e.code, e.at, NULL, NULL, NULL, NULL, e.channel_id, NULL, NULL,
+       NULL, e.upstream_id
+  FROM unnest($1::ack_row[]) AS a
+ CROSS JOIN LATERAL (SELECT * FROM early_report x
+                      WHERE x.channel_id = a.channel_id AND x.upstream_id = a.upstream_id OFFSET 0) e
+"""
+
+# Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
+# A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
+# Parts of one message may be settled by two gateways at once: what is folded is read under a lock, or the second to
+# come would count from what the first has changed. A message of one part has one report only, and needs none.
+FOLD_SQL: LiteralString = """
+WITH report AS MATERIALIZED (
+    SELECT * FROM unnest($1::report_row[])
 ), hit AS (
-    DELETE FROM submitted s USING report r WHERE s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
+    DELETE FROM submitted s USING report r
+     WHERE s.channel_id = ANY(ARRAY(SELECT channel_id FROM report)) AND s.upstream_id = ANY(ARRAY(SELECT upstream_id FROM report))
+       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
 ), spoken_for AS (
     DELETE FROM submitted s USING hit h
-     WHERE h.for_all AND s.message_id = h.message_id AND s.channel_id = h.channel_id AND s.attempt = h.attempt
+     WHERE s.message_id = ANY(ARRAY(SELECT message_id FROM hit WHERE for_all))
+       AND h.for_all AND s.message_id = h.message_id AND s.channel_id = h.channel_id AND s.attempt = h.attempt
        AND NOT (s.channel_id, s.upstream_id) IN (SELECT channel_id, upstream_id FROM report)
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, h.status, h.cause, h.code, h.at_ms, h.elsewhere, h.for_all
-), plain AS (
-    UPDATE message m
-       SET pending = 0, worst = 1, status = 1, cause = h.cause, code = h.code, cost_micro = m.cost_micro + h.cost_micro,
-           channel_id = h.channel_id, done_at = now(),
-           attempts = jsonb_build_array(jsonb_build_array(
-               h.attempt, h.part_index, h.channel_id, coalesce(h.upstream_raw, h.upstream_id),
-               (extract(epoch FROM h.sent_at) * 1000)::bigint, (extract(epoch FROM h.acked_at) * 1000)::bigint, h.at_ms,
-               h.status, h.cause, h.code, h.decision))
-      FROM hit h
-     WHERE h.status = 1 AND h.state < 2 AND h.attempt = 1 AND m.tenant_id = h.tenant_id AND m.id = h.message_id
-       AND m.part_count = 1 AND m.status = 0 AND m.attempt = 1
-    RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
-              m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
-              m.sealed, false AS again, 0::smallint AS late, 0::bigint AS refunded, h.at_ms, true AS news,
-              greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
 ), part AS (
     SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
            (count(*) FILTER (WHERE state = 2))::smallint AS late,
@@ -123,7 +170,7 @@ WITH ack AS (
                attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
                (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
                status, cause, code, decision)) AS attempts
-      FROM (SELECT * FROM hit WHERE NOT message_id IN (SELECT id FROM plain) UNION ALL SELECT * FROM spoken_for) h
+      FROM (SELECT * FROM hit UNION ALL SELECT * FROM spoken_for) h
      GROUP BY tenant_id, message_id
 ), held AS MATERIALIZED (
     SELECT m.tenant_id, m.id, m.status, m.pending, m.lost, m.worst, m.attempt, m.refund_micro
@@ -136,7 +183,7 @@ WITH ack AS (
            lost = m.lost - n.late,
            worst = CASE WHEN n.again THEN m.worst ELSE greatest(m.worst, n.worst) END,
            attempt = m.attempt + n.again::int,
-           cause = CASE WHEN n.status = 2 AND n.worst < 2 THEN $10::smallint
+           cause = CASE WHEN n.status = 2 AND n.worst < 2 THEN $6::smallint
                         WHEN n.worst >= m.worst OR n.again THEN n.cause ELSE m.cause END,
            code = CASE WHEN n.worst >= m.worst OR n.again THEN n.code ELSE m.code END,
            status = n.status,
@@ -147,7 +194,7 @@ WITH ack AS (
            done_at = now()
       FROM (
         SELECT p.*, o.again, o.pending, f.status,
-               CASE WHEN f.status > 1 AND old.tenant_id = ANY($8::int[]) THEN old.price_micro - old.refund_micro
+               CASE WHEN f.status > 1 AND old.tenant_id = ANY($4::int[]) THEN old.price_micro - old.refund_micro
                     ELSE 0 END AS refund_micro
           FROM part p
           JOIN message b ON b.tenant_id = p.tenant_id AND b.id = p.message_id
@@ -172,24 +219,21 @@ WITH ack AS (
               m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
               m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
               m.status > 0 AND (n.late = 0 OR m.status <> 2) AS news, -- unknown that stays so is none
+              CASE WHEN m.status > 0 AND (n.late = 0 OR m.status <> 2) THEN nextval('notice_id_seq') END AS notice_id,
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
-), moved AS (
-    SELECT * FROM plain UNION ALL SELECT * FROM folded
 ), owed AS (
-    INSERT INTO notice (tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
-    SELECT tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code, to_timestamp(at_ms / 1000.0),
-           CASE WHEN app_id = ANY($7::int[]) THEN now() + interval '30 seconds' END
-      FROM moved WHERE news
-    RETURNING id, tenant_id, app_id, kind, message_id, status, cause, code, at
+    INSERT INTO notice (id, tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
+    OVERRIDING SYSTEM VALUE
+    SELECT notice_id, tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code,
+           to_timestamp(at_ms / 1000.0), CASE WHEN app_id = ANY($3::int[]) THEN now() + interval '30 seconds' END
+      FROM folded WHERE news
 ), elsewhere AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
-    SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM moved WHERE again
-), paid AS (
-    DELETE FROM notice WHERE id = ANY($5::bigint[])
+    SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM folded WHERE again
 ), refunded AS (
-    SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages FROM moved WHERE refunded > 0 GROUP BY tenant_id
+    SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages FROM folded WHERE refunded > 0 GROUP BY tenant_id
 ), returned AS (
-    INSERT INTO balance AS b (tenant_id, shard, amount_micro) SELECT tenant_id, $6, micro FROM refunded ORDER BY tenant_id
+    INSERT INTO balance AS b (tenant_id, shard, amount_micro) SELECT tenant_id, $2, micro FROM refunded ORDER BY tenant_id
     ON CONFLICT (tenant_id, shard) DO UPDATE SET amount_micro = b.amount_micro + EXCLUDED.amount_micro
 ), booked AS (
     INSERT INTO ledger (tenant_id, kind, amount_micro, message_count) SELECT tenant_id, 'refund', micro, messages FROM refunded
@@ -197,36 +241,33 @@ WITH ack AS (
     INSERT INTO tally AS t (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province,
                        latency, shard, messages, parts, price_micro, cost_micro)
     SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
-           province, width_bucket(latency_ms, $9::bigint[]), $6, count(*), sum(part_count),
+           province, width_bucket(latency_ms, $5::bigint[]), $2, count(*), sum(part_count),
            sum(price_micro - refund_micro), sum(cost_micro)
-      FROM moved WHERE news GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+      FROM folded WHERE news GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     UNION ALL
-    SELECT date_trunc('hour', accepted_at), tenant_id, 2, $10::smallint, purpose, template_id, channel_id, country, operator,
-           province, 0, $6, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
-      FROM moved WHERE news AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    SELECT date_trunc('hour', accepted_at), tenant_id, 2, $6::smallint, purpose, template_id, channel_id, country, operator,
+           province, 0, $2, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
+      FROM folded WHERE news AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
 ), touched AS (
     INSERT INTO tally_touched (hour, shard)
-    SELECT DISTINCT date_trunc('hour', accepted_at), $6::int FROM moved
+    SELECT DISTINCT date_trunc('hour', accepted_at), $2::int FROM folded
      WHERE news AND accepted_at < date_trunc('hour', now()) ORDER BY 1
     ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
-SELECT 0 AS what, o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.code, o.at, m.reference,
-       m.part_count, m.price_micro - m.refund_micro AS price_micro, m.sealed, m.channel_id, m.country, m.operator,
-       m.latency_ms, NULL AS code_id
-  FROM moved m JOIN owed o ON o.message_id = m.id
+SELECT 0 AS what, notice_id AS id, tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END::smallint AS kind,
+       id AS message_id, status, cause, code, to_timestamp(at_ms / 1000.0) AS at, reference, part_count,
+       price_micro - refund_micro AS price_micro, sealed, channel_id, country, operator, latency_ms, NULL AS upstream_id
+  FROM folded WHERE news
 UNION ALL
-SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.upstream_id, NULL, NULL, NULL, NULL, NULL, r.channel_id,
-       NULL, NULL, NULL, NULL
+SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.channel_id, NULL, NULL, NULL,
+       r.upstream_id
   FROM report r WHERE NOT (r.channel_id, r.upstream_id) IN (SELECT channel_id, upstream_id FROM hit)
 UNION ALL
-SELECT 2, NULL, NULL, NULL, NULL, NULL, status, cause, code, at, NULL, NULL, NULL, NULL,
-       channel_id, NULL, NULL, NULL, upstream_id FROM early
-UNION ALL
 SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
- WHERE EXISTS (SELECT FROM moved WHERE again)
+ WHERE EXISTS (SELECT FROM folded WHERE again)
 """
 
 
@@ -239,13 +280,11 @@ async def store(
     *,
     shard: int,
     snapshot: Snapshot,
-    other_channel: Callable[[ChannelId], bool],
-    speaks_for_all: Callable[[ChannelId], bool],
 ) -> Sequence[db.Row]:
-    """Store what came of parts and messages, and forget notices that are paid; returns what followed, see NOTICE.
+    """Store what came of parts and messages, and forget notices that are paid; returns what followed: NOTICE and EARLY.
 
-    `shard`: of balances and tallies. `other_channel`: might another channel do better than this one?
-    `speaks_for_all`: does one report stand for a whole long message there?
+    Of the reports only the plain ones are settled: delivered, at the first attempt, a message of one part. Each of these
+    has a row; the others are left for fold(). `shard`: of balances and tallies.
     """
     rows: Sequence[db.Row] = await tx.fetch(
         TICK_SQL,
@@ -254,15 +293,44 @@ async def store(
              a.sent_ms, a.cost_micro, a.decision, a.upstream_raw)
             for a in acks
         ],
-        [g.tenant_id for g in gone],
+        list({g.tenant_id for g in gone}),
         [db.Uuid(g.message_id) for g in gone],
+        [
+            (h.channel_id, h.upstream_id, 1, h.report.cause.number, h.report.code, int(h.report.at_s * 1000), False, False)
+            for h in reports
+            if h.report.status is Status.DELIVERED
+        ],
+        paid,
+        shard,
+        snapshot.hooked_apps,
+        list(LATENCY_BUCKETS_MS),
+        timeout=db.STATEMENT_WAIT_S,
+    )  # fmt: skip
+    return rows
+
+
+async def fold(
+    tx: db.Tx,
+    reports: Sequence[Heard],
+    *,
+    shard: int,
+    snapshot: Snapshot,
+    other_channel: Callable[[ChannelId], bool],
+    speaks_for_all: Callable[[ChannelId], bool],
+) -> Sequence[db.Row]:
+    """Settle reports of any kind; returns what followed: NOTICE, STRAY and AGAIN.
+
+    `other_channel`: might another channel do better than this one? `speaks_for_all`: does one report stand for a whole
+    long message there?
+    """
+    rows: Sequence[db.Row] = await tx.fetch(
+        FOLD_SQL,
         [
             (h.channel_id, h.upstream_id, h.report.status.number, h.report.cause.number, h.report.code,
              int(h.report.at_s * 1000), h.report.cause.other_channel and other_channel(h.channel_id),
              speaks_for_all(h.channel_id))
             for h in reports
         ],
-        paid,
         shard,
         snapshot.hooked_apps,
         snapshot.pay_on_delivery,
@@ -286,6 +354,6 @@ def early_of(row: db.Row) -> Report:
     """Read the report that was parked."""
     at: datetime = row["at"]
     return Report(
-        upstream_id=row["code_id"], status=STATUS_BY_NUMBER[row["status"]], cause=CAUSES[row["cause"]], code=row["code"],
+        upstream_id=row["upstream_id"], status=STATUS_BY_NUMBER[row["status"]], cause=CAUSES[row["cause"]], code=row["code"],
         at_s=at.astimezone(UTC).timestamp(),
     )  # fmt: skip
