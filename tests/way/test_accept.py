@@ -236,6 +236,19 @@ async def test_another_body_under_an_idempotency_key_is_refused(database: str) -
         assert codes(batch) == {"REQUEST_IDEMPOTENCY_CONFLICT": 2}
 
 
+async def test_who_asks_again_under_a_key_hears_what_was_promised_though_the_number_was_blocked_since(
+    database: str,
+) -> None:
+    async with plane(database) as one:
+        (first,) = await one.accept(one.draft(), idempotency=idempotency())
+        async with one.database.transaction() as tx:
+            await optout.block(tx, [optout.Suppressed(one.vault.phone_index(make.NUMBER), one.tenant_id)])
+        (again,) = await one.accept(one.draft(), idempotency=idempotency())
+        (other,) = await one.accept(one.draft(), idempotency=idempotency(key="another"))
+    assert promised(again).id == promised(first).id
+    assert refused(other).code is Code.NUMBER_BLOCKED
+
+
 async def test_a_refusal_is_not_kept_under_an_idempotency_key(database: str) -> None:
     async with plane(database) as one:
         index = one.vault.phone_index(make.NUMBER)

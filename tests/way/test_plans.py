@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from hongyan import db
-from hongyan.way import claim, drop, pump, tick
+from hongyan.way import acceptance, claim, drop, pump, tick
 
 QUEUES: Final = ("outbox", "submitted", "notice", "early_report")
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -17,6 +17,12 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "drop": drop.DROP_SQL,
     "leave": pump.LEAVE_SQL,
     "load": claim.LOAD_SQL,
+    "wait": claim.WAIT_SQL,
+    "put off": claim.PUT_OFF_SQL,
+    "unmark": claim.UNMARK_SQL,
+    "give away": claim.GIVE_AWAY_SQL,
+    "give to": claim.GIVE_TO_SQL,
+    "avoid": acceptance.AVOID_SQL,
 }
 
 

@@ -228,7 +228,7 @@ ACCEPT_ONCE_SQL: LiteralString = (
 
 AVOID_SQL: LiteralString = """
 UPDATE outbox o SET avoid_channel = n.channel_id FROM unnest($1::int[], $2::uuid[], $3::int[]) AS n(tenant_id, id, channel_id)
- WHERE o.tenant_id = n.tenant_id AND o.id = n.id
+ WHERE o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) AND o.tenant_id = n.tenant_id AND o.id = n.id
 """
 
 

@@ -432,7 +432,7 @@ async def _read(
 WAIT_SQL: LiteralString = """
 UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s)
   FROM unnest($1::int[], $2::uuid[], $3::float8[]) AS w(tenant_id, id, due_s)
- WHERE o.tenant_id = w.tenant_id AND o.id = w.id
+ WHERE o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) AND o.tenant_id = w.tenant_id AND o.id = w.id
 """
 
 
@@ -444,7 +444,7 @@ async def _wait(database: db.Database, waits: Sequence[tuple[int, UUID, float]])
 PUT_OFF_SQL: LiteralString = """
 UPDATE outbox o SET owner = 0, due_at = to_timestamp(w.due_s), leaving_channel = 0, leaving_at = NULL
   FROM unnest($1::int[], $2::uuid[], $3::float8[]) AS w(tenant_id, id, due_s)
- WHERE o.tenant_id = w.tenant_id AND o.id = w.id
+ WHERE o.tenant_id = ANY($1::int[]) AND o.id = ANY($2::uuid[]) AND o.tenant_id = w.tenant_id AND o.id = w.id
 """
 
 
@@ -455,7 +455,7 @@ async def _put_off(database: db.Database, later: Sequence[tuple[Handed, float]])
 
 UNMARK_SQL: LiteralString = """
 UPDATE outbox o SET leaving_channel = 0, leaving_at = NULL
-  FROM unnest($2::int[], $3::uuid[]) AS s(tenant_id, id) WHERE o.tenant_id = s.tenant_id AND o.id = s.id AND o.owner = $1
+ WHERE o.tenant_id = ANY($2::int[]) AND o.id = ANY($3::uuid[]) AND o.owner = $1
 """
 
 
@@ -466,7 +466,7 @@ async def _unmark(database: db.Database, gateway: int, stayed: Sequence[Handed])
 
 GIVE_AWAY_SQL: LiteralString = """
 UPDATE outbox o SET owner = 0, leaving_channel = 0, leaving_at = NULL
-  FROM unnest($2::int[], $3::uuid[]) AS g(tenant_id, id) WHERE o.tenant_id = g.tenant_id AND o.id = g.id AND o.owner = $1
+ WHERE o.tenant_id = ANY($2::int[]) AND o.id = ANY($3::uuid[]) AND o.owner = $1
 """
 
 
@@ -477,8 +477,7 @@ async def _give_away(database: db.Database, gateway: int, given: Sequence[Handed
 # Once more after a lost connection it finds what it has done, or nothing.
 GIVE_TO_SQL: LiteralString = """
 UPDATE outbox o SET owner = $2
-  FROM unnest($3::int[], $4::uuid[]) AS g(tenant_id, id)
- WHERE o.tenant_id = g.tenant_id AND o.id = g.id AND o.owner IN ($1, $2)
+ WHERE o.tenant_id = ANY($3::int[]) AND o.id = ANY($4::uuid[]) AND o.owner IN ($1, $2)
    AND EXISTS (SELECT FROM gateway WHERE id = $2 AND seen_at > now() - make_interval(secs => $5::float8))
 RETURNING o.id
 """
