@@ -9,7 +9,7 @@ after a long one. When nobody else has come for a while they have the whole mach
 from typing import Final
 
 OTHERS_S: Final = 2.0  # after the last code or notice, promotions still make room
-LONG_S: Final = 0.012  # of a commit: the cores, or the disk, are all in use
+LONG_S: Final = 0.006  # of a commit: the cores, or the disk, are all in use
 LESS: Final = 0.85
 LESS_GAP_S: Final = 0.05  # a slower rate takes so long to show
 MORE: Final = 2_000.0  # by which the rate grows in a second of short commits
