@@ -18,7 +18,7 @@ from hongyan.simulator.server import Simulator
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, Purpose, Status
-from hongyan.way import cancel, charge, optout, prune
+from hongyan.way import cancel, charge, claim, optout, prune
 from hongyan.way.accept import Accepted
 from plane import QUICK, Plane, add_tenant, awake, books_balance, pair, plane, severable
 
@@ -269,6 +269,36 @@ async def test_a_message_waits_while_no_channel_is_up_and_leaves_when_one_is(dat
             await one.holds(lambda: sum(one.gateway.waiting()) == 2)
         for message_id in sent:
             assert (await one.final(message_id))["status"] == Status.DELIVERED.number
+        await books_balance(one.database)
+
+
+async def test_what_leaves_while_its_row_is_read_once_more_is_not_sent_twice(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, was_read, has_left = claim._read, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*asked: Any) -> Sequence[db.Row]:
+        rows = await read(*asked)
+        was_read.set()
+        await has_left.wait()
+        return rows
+
+    monkeypatch.setattr(claim, "_read", slowly)
+    async with operator() as simulator, plane(database, simulator) as one:
+        await one.up()
+        async with outage(simulator, one):
+            message_id = await one.send()
+            await one.holds(lambda: message_id.bytes in one.gateway.lanes.mine)
+            again = asyncio.create_task(
+                one.gateway.claimer._load([one.tenant_id], [db.Uuid(message_id.bytes)])
+            )
+            await was_read.wait()
+        await one.final(message_id)
+        await one.holds(lambda: message_id.bytes not in one.gateway.lanes.mine)
+        has_left.set()
+        await again
+        assert message_id.bytes not in one.gateway.lanes.mine
+        assert simulator.statistics().submits == 1
         await books_balance(one.database)
 
 

@@ -267,11 +267,13 @@ class Claimer:
     ) -> None:
         """Read messages whose rows are ours, ask the rules again, and let them wait for their turn."""
         asked_s = clock.now_s()
-        rows = await _read(self._database, self._number, tenant_ids, message_ids)
+        # A claim and the sweep may read the same row at once, and one of them be so quick that it has been sent meanwhile.
+        with self._lanes.reading() as left:
+            rows = await _read(self._database, self._number, tenant_ids, message_ids)
         snapshot = self._keeper.current
         waits: list[tuple[int, UUID, float]] = []
         for row in rows:
-            if row["id"].bytes in self._lanes.mine:
+            if row["id"].bytes in self._lanes.mine or row["id"].bytes in left:
                 continue
             handed = self._handed(row)
             dropped = self._stop_reason(row, snapshot, handed)

@@ -9,7 +9,8 @@ what stands in streams. A tenant's turn may last over many pumps, because window
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hongyan.vocab.message import ChannelId, Purpose, TenantId
@@ -47,6 +48,7 @@ class Lanes:
         self._conversions = conversions
         self._tenants: tuple[dict[TenantId, _Tenant], ...] = ({}, {}, {})
         self._order = 0
+        self._readers: list[set[bytes]] = []  # who is told of what leaves
         self.mine: dict[bytes, Flight] = {}  # all in hand, waiting or not, until it has left the outbox
         self.waiting = [0, 0, 0]  # in streams, by lane
         self.recheck: list[
@@ -75,6 +77,18 @@ class Lanes:
         """Forget messages whose outbox rows are gone."""
         for message_id in message_ids:
             self.mine.pop(message_id, None)
+        for reader in self._readers:
+            reader.update(message_ids)
+
+    @contextmanager
+    def reading(self) -> Iterator[Container[bytes]]:
+        """Collect what leaves while rows are read: such a row has been sent meanwhile, and is not there any more."""
+        left: set[bytes] = set()
+        self._readers.append(left)
+        try:
+            yield left
+        finally:
+            self._readers = [reader for reader in self._readers if reader is not left]
 
     def pressed(self) -> bool:
         return any(self.waiting)
