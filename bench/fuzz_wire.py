@@ -1,7 +1,7 @@
 """Throw mutated PDUs at a codec and at sessions; the only thing either may raise is RemoteProtocolError.
 
-    python bench/fuzz_wire.py smpp 10000000 --seed 1
-    python bench/fuzz_wire.py all
+    python -m bench.fuzz_wire smpp 10000000 --seed 1
+    python -m bench.fuzz_wire all
 
 Every input is a public PDU (tests/wire/vectors) with octets changed, cut out, put in or doubled, mostly with
 its length set right again so that the change reaches the tables. What still decodes must, if it can be

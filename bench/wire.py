@@ -1,14 +1,14 @@
 """How many PDUs a core writes and reads: pairs of encode() and decode() a second, for the hot PDUs.
 
-    python bench/wire.py
-    python bench/wire.py smpp --rounds 9
+    python -m bench.wire
+    python -m bench.wire smpp --rounds 9
 
 A pair makes the value, writes it and reads it back, as a message does once on its way through a client and
 a server. smpplib is measured beside us, on the same SMPP PDUs in the same rounds, where it can be imported.
 It is no dependency; a folder of its own, outside the checkout, is enough:
 
     python -m pip install --target ../smpplib smpplib==2.2.4
-    PYTHONPATH=../smpplib python bench/wire.py smpp
+    PYTHONPATH=../smpplib python -m bench.wire smpp
 
 Rounds go over all lines in turn, so that the noise of the machine meets them alike; a line shows its best
 round (what the code costs) and its median (how noisy the machine was). Protocols without a file are left out.
