@@ -80,7 +80,7 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 
 # The project itself is one line in a .pth file, relative so that the folder may be moved: nothing to build.
 .venv/.made:
-	@python=
+	@python= # those that come with venv first
 	for want in 'import ensurepip, venv' ''; do
 	    [ -z "$$python" ] || break
 	    for each in python3.14 python3.13 python3.12 python3.11 python3 /usr/bin/python3 python; do
@@ -89,7 +89,7 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 	    done
 	done
 	if [ -z "$$python" ]; then
-	    echo "hongyan needs Python 3.11 or newer, and no python3.13, python3.12, python3.11 or python3 here is one." >&2
+	    echo "hongyan needs Python 3.11 or newer, and no python3.14, python3.13, python3.12, python3.11 or python3 here is one." >&2
 	    exit 1
 	fi
 	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

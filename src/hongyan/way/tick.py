@@ -2,7 +2,7 @@
 
 Writes: submitted, outbox, message, notice, balance, ledger, tally, tally_touched. Entry points: store() for acks and what
 nearly every report is, fold() for the other reports; what to give them and when, the ticker in report.py decides. They are
-two because a statement costs by how much could happen in it: a plain one the half of both.
+two because a statement costs by how much could happen in it, and nearly always only the first is needed.
 Surprises: the parts of one statement see the same snapshot, so a report must not come with its own ack, nor two acks or
 two reports under one id. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
 """
@@ -218,15 +218,15 @@ WITH report AS MATERIALIZED (
     RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
               m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
               m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
-              m.status > 0 AND (n.late = 0 OR m.status <> 2) AS news, -- unknown that stays so is none
-              CASE WHEN m.status > 0 AND (n.late = 0 OR m.status <> 2) THEN nextval('notice_id_seq') END AS notice_id,
+              CASE WHEN m.status > 0 AND (n.late = 0 OR m.status <> 2) -- unknown that stays so is no news
+                   THEN nextval('notice_id_seq') END AS notice_id,
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
 ), owed AS (
     INSERT INTO notice (id, tenant_id, app_id, kind, message_id, status, cause, code, at, lease_until)
     OVERRIDING SYSTEM VALUE
     SELECT notice_id, tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END, id, status, cause, code,
            to_timestamp(at_ms / 1000.0), CASE WHEN app_id = ANY($3::int[]) THEN now() + interval '30 seconds' END
-      FROM folded WHERE news
+      FROM folded WHERE notice_id IS NOT NULL
 ), elsewhere AS (
     INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
     SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM folded WHERE again
@@ -243,24 +243,24 @@ WITH report AS MATERIALIZED (
     SELECT date_trunc('hour', accepted_at), tenant_id, status, cause, purpose, template_id, channel_id, country, operator,
            province, width_bucket(latency_ms, $5::bigint[]), $2, count(*), sum(part_count),
            sum(price_micro - refund_micro), sum(cost_micro)
-      FROM folded WHERE news GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+      FROM folded WHERE notice_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     UNION ALL
     SELECT date_trunc('hour', accepted_at), tenant_id, 2, $6::smallint, purpose, template_id, channel_id, country, operator,
            province, 0, $2, -count(*), -sum(part_count), -sum(price_micro - refund_micro + refunded), 0
-      FROM folded WHERE news AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+      FROM folded WHERE notice_id IS NOT NULL AND late > 0 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     ON CONFLICT (hour, tenant_id, status, cause, purpose, template_id, channel_id, country, operator, province, latency, shard)
     DO UPDATE SET messages = t.messages + EXCLUDED.messages, parts = t.parts + EXCLUDED.parts,
                   price_micro = t.price_micro + EXCLUDED.price_micro, cost_micro = t.cost_micro + EXCLUDED.cost_micro
 ), touched AS (
     INSERT INTO tally_touched (hour, shard)
     SELECT DISTINCT date_trunc('hour', accepted_at), $2::int FROM folded
-     WHERE news AND accepted_at < date_trunc('hour', now()) ORDER BY 1
+     WHERE notice_id IS NOT NULL AND accepted_at < date_trunc('hour', now()) ORDER BY 1
     ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
 SELECT 0 AS what, notice_id AS id, tenant_id, app_id, CASE WHEN late > 0 THEN 2 ELSE 1 END::smallint AS kind,
        id AS message_id, status, cause, code, to_timestamp(at_ms / 1000.0) AS at, reference, part_count,
        price_micro - refund_micro AS price_micro, sealed, channel_id, country, operator, latency_ms, NULL AS upstream_id
-  FROM folded WHERE news
+  FROM folded WHERE notice_id IS NOT NULL
 UNION ALL
 SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.channel_id, NULL, NULL, NULL,
        r.upstream_id
