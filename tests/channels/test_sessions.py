@@ -5,11 +5,13 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hongyan.channels import connection
 from hongyan.channels.channel import Ack, Declined, Link, Throttled, Unreachable, Unsure
 from hongyan.channels.pause import Pause
 from hongyan.vocab.cause import Cause
@@ -185,6 +187,41 @@ async def test_gotcha_27_the_window_is_never_exceeded() -> None:
         await centre.until(lambda: len(centre.submits) == 3)
         assert opened.recorder.handles() == [4, 5]
         assert all(isinstance(answer.outcome, Throttled) for answer in opened.recorder.answers)
+
+
+async def test_what_comes_is_left_lying_until_half_the_window_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "REST_S", 60.0)
+    async with Centre() as centre, Opened(centre, window_size=10) as opened:
+        opened.channel.submit(parcels(4))
+        await centre.until(lambda: len(centre.submits) == 4)
+        await asyncio.sleep(0.05)  # time to read the answers, for one that would
+        opened.channel.submit([parcel("fifth")])
+        await opened.recorder.until(lambda: len(opened.recorder.answers) == 5)
+        assert len({answer.at_s for answer in opened.recorder.answers}) == 1  # read in one go
+
+
+async def test_what_was_left_lying_is_read_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REST_S", 0.01)
+    async with Centre() as centre, Opened(centre, window_size=1_000) as opened:
+        for number in range(3):
+            opened.channel.submit([parcel(number)])
+            centre.talk.say(receipt(f"{number:04d}"))
+            await opened.recorder.until(lambda count=number + 1: len(opened.recorder.reports) == count)  # type: ignore[misc]
+        await opened.recorder.until(lambda: len(opened.recorder.answers) == 3)
+
+
+async def test_who_says_something_and_goes_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REST_S", 0.2)
+    async with Centre(hold) as centre, Opened(centre) as opened:
+        opened.channel.submit([parcel()])
+        await centre.until(lambda: len(centre.submits) == 1)
+        centre.talk.ack(centre.submits[0], "7")
+        centre.talk.flush()
+        centre.talk.transport.close()
+        await opened.recorder.until(lambda: len(opened.recorder.answers) == 1)
+        assert opened.recorder.answers[0].outcome == Ack("7", "7")
 
 
 async def test_a_report_is_answered_only_when_it_is_stored() -> None:

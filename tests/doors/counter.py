@@ -114,6 +114,9 @@ class Yes:
         self.offered.append(drafts)
         done([self.outcome(draft) for draft in drafts])
 
+    def have_gathered(self) -> None:
+        """Commits nothing, so nothing waits."""
+
     def outcome(self, _draft: Draft) -> Outcome:
         return Accepted(self._ids.make(), 1, 45_000)
 

@@ -18,6 +18,7 @@ from hongyan.wire.fields import LocalProtocolError, Pdu
 if TYPE_CHECKING:
     from hongyan.channels.sessions import Post, Sessions
 
+REST_S = 0.024  # from one look into the socket to the next, while that holds nobody up: many PDUs then share a commit
 TICK_S_MAX = 0.2  # longest sleep of a session's task: how late a timer may be noticed
 
 
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._login: Pdu
         self._logged_in_s: float | None = None
         self._quiet_until_s = 0.0
+        self._rest: asyncio.TimerHandle | None = None  # until its end, what comes stays in the socket
 
     # asyncio's side
 
@@ -59,6 +61,7 @@ class Connection(asyncio.Protocol):
         now_s = _now_s()
         events = self.machine.receive(data, now_s)
         self._meet(events if self._logged_in_s is not None else self._trusted(events), now_s)
+        self._begin_rest()
 
     def pause_writing(self) -> None:
         self.congested = True
@@ -76,6 +79,27 @@ class Connection(asyncio.Protocol):
         text = str(exc) if exc is not None else "closed by the upstream"
         self._meet(self.machine.lost(text), _now_s())
         self._post.wake()
+
+    # between two looks into the socket
+
+    @property
+    def _pressed(self) -> bool:
+        """Whether half a window is taken, or nobody logged in: then an answer is wanted at once."""
+        return 2 * self.machine.open_slots <= self._sessions.terms.limits.window_size
+
+    def _begin_rest(self) -> None:
+        free = self._rest is None and self._sessions.reading and not self._transport.is_closing()
+        if free and not self._pressed:
+            self._transport.pause_reading()
+            self._rest = asyncio.get_running_loop().call_later(REST_S, self._end_rest)
+
+    def _end_rest(self) -> None:
+        if self._rest is None:
+            return
+        self._rest.cancel()
+        self._rest = None
+        if self._sessions.reading and not self.lost and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # the post's side
 
@@ -112,6 +136,9 @@ class Connection(asyncio.Protocol):
         """Hear the upstream, or leave what it says in the socket."""
         if self.lost or self._transport.is_closing():
             return
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         if reading:
             self._quiet_until_s = _now_s() + TICK_S_MAX
             self._transport.resume_reading()
@@ -154,6 +181,8 @@ class Connection(asyncio.Protocol):
             sent += 1
         self._post.taken += sent
         self.flush()
+        if self._rest is not None and self._pressed:
+            self._end_rest()
         if declined:
             at_s = clock.now_s()
             answers = [Answer(parcel, outcome, at_s, at_s) for parcel, outcome in declined]

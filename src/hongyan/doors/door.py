@@ -18,6 +18,7 @@ from hongyan.channels.channel import Inbound
 from hongyan.control import keys
 from hongyan.doors import callers
 from hongyan.doors.auth import Gate, Snapshots
+from hongyan.doors.bursts import Bursts
 from hongyan.doors.call import Caller
 from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
 from hongyan.doors.nonces import Nonces
@@ -55,6 +56,8 @@ class Accepts(Protocol):
         done: Done,
         ids: Sequence[MessageId] = (),
     ) -> None: ...
+
+    def have_gathered(self) -> None: ...
 
 
 class HearsTexts(Protocol):
@@ -99,7 +102,9 @@ class Door:
         self.pages = Pages(database)
         self.ids = RequestIds()
         self.streams = Streams()
+        self.bursts = Bursts(settings.accept_gather_ms / 1000, acceptor.have_gathered)
         self.connections: set[Swept] = set()
+        self.bursts.connections = self.connections
         self.refusals: Counter[str] = Counter()  # how many by public code, since the start
         self._second = 0
         self._logged = 0

@@ -163,6 +163,7 @@ class HotProtocol(HttpToolsProtocol):
             self._refuse(busy())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._door.bursts.release(self)
         self._gone = True
         self._door.connections.discard(self)
         for slot in self._slots:
@@ -170,9 +171,18 @@ class HotProtocol(HttpToolsProtocol):
                 slot.cycle.disconnected = True
                 slot.cycle.message_event.set()
         self._slots.clear()
+        self._door.bursts.asking.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.IDLE and not self._stopping:
+            self._door.bursts.hold(self, data)
+        else:
+            self._door.bursts.release(self)
+            self.received(data)
+
+    def received(self, data: bytes) -> None:
+        """Read what has come."""
         if self._deaf:
             return
         headers = self.headers
@@ -203,7 +213,7 @@ class HotProtocol(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % header for header in self.headers if header[0].lower() != b"upgrade"]
         head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(head + rest)
+        self.received(head + rest)
 
     def _count(self, octets: int) -> None:
         """Bound what one request may make us keep, whatever its parts are called."""
@@ -229,6 +239,7 @@ class HotProtocol(HttpToolsProtocol):
     def _push(self, *, keep_alive: bool) -> _HotSlot:
         slot = _HotSlot(self, keep_alive, self.loop.time())
         self._slots.append(slot)
+        self._door.bursts.asking.add(self)
         return slot
 
     def _answer_early(self, refusal: Refusal) -> None:
@@ -243,6 +254,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always closes, asyncio asks
         """Close, unless a client that has said all still waits for answers; then after those."""
+        self._door.bursts.release(self)
         self._stopping = True
         return bool(self._slots) and self._phase is _Phase.IDLE
 
@@ -265,6 +277,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Finish what was begun, then close (uvicorn calls this once, at a graceful stop)."""
+        self._door.bursts.release(self)
         self._stopping = True
         if not self._slots and self._phase is _Phase.IDLE:
             self.transport.close()
@@ -273,6 +286,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def sweep(self, now_s: float) -> None:
         """Close what waits in vain. Called about once a second."""
+        self._door.bursts.release(self)
         if self._gone:
             return
         if self._unread_since_s and now_s - self._unread_since_s > RECEIVE_WAIT_S:
@@ -459,6 +473,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _rest(self) -> None:
         if not self._slots and self._phase is _Phase.IDLE:
+            self._door.bursts.asking.discard(self)
             self._since_s = self.loop.time()
             if self._stopping:
                 self._close()
@@ -510,6 +525,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._slots.append(_AppSlot(cycle, app))
+        self._door.bursts.asking.add(self)
         if len(self._slots) == 1:
             self.answers_ready()
         elif len(self._slots) >= PIPELINE_MAX:

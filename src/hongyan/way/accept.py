@@ -106,6 +106,10 @@ class Acceptor:
         if rows:
             self._waiting.line_up(rows)
 
+    def have_gathered(self) -> None:
+        """Hear that those who wait now have waited for company already, at the door."""
+        self._waiting.have_gathered()
+
     async def accept(
         self, key: Key, drafts: Sequence[Draft], idempotency: Idempotency | None = None
     ) -> Sequence[Outcome]:

@@ -93,6 +93,7 @@ class _Endpoint:
     waiting: deque[tuple[float, Owed]] = field(default_factory=deque)  # (forget at, Unix seconds; notice)
     posting: int = 0
     slots: int = 1  # POSTs at once: doubled by each success, so that a stranger that hangs holds few
+    posted_s: float = 0.0  # when the last POST began, by the monotonic clock
     failures: int = 0  # in a row
     paused_until_s: float = 0.0
     gathered: bool = False  # the hold is over, send what there is
@@ -234,7 +235,9 @@ class Payer:
         if not endpoint.waiting:
             endpoint.gathered = False
         elif endpoint.hold is None:
-            endpoint.hold = asyncio.get_running_loop().call_later(self._hold_s, self._hold_over, endpoint)
+            endpoint.hold = asyncio.get_running_loop().call_later(
+                max(0.0, endpoint.posted_s + self._hold_s - time.monotonic()), self._hold_over, endpoint
+            )
 
     def _hold_over(self, endpoint: _Endpoint) -> None:
         endpoint.hold = None
@@ -265,6 +268,7 @@ class Payer:
     def _start(self, endpoint: _Endpoint, batch: Sequence[Owed]) -> None:
         assert self._group is not None
         endpoint.posting += 1
+        endpoint.posted_s = time.monotonic()
         self._posting += 1
         post = self._group.create_task(self._pay(endpoint, batch))
         self._posts.add(post)

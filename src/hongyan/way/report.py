@@ -37,6 +37,7 @@ from hongyan.way.unsure import Maybe
 log = structlog.get_logger()
 
 RECONNECT_S = 0.2
+PAID_WAIT_S = 0.1  # the longest that the row of a paid notice waits for a tick to take it along
 WORD_CHARACTERS_MAX = 200  # of an id or code: ids have 64 at most in every protocol, so this is garbage
 
 
@@ -91,6 +92,8 @@ class Ticker:
         self._rows_max = self._rows_full  # fewer while one that cannot be stored is looked for
         self._ticking = False
         self._wake = asyncio.Event()
+        self._paid_timer: asyncio.TimerHandle | None = None
+        self._paid_wanted = False  # even a tick with nothing but paid notices
 
     # ---- in: what the gateway and the clerk noticed
 
@@ -121,8 +124,10 @@ class Ticker:
         self._wake.set()
 
     def paid(self, notice_ids: Sequence[int]) -> None:
+        """Take notices that were paid. Nobody waits for the end of their rows: the next tick takes them along."""
         self._paid.extend(notice_ids)
-        self._wake.set()
+        if self._paid_timer is None:
+            self._paid_timer = asyncio.get_running_loop().call_later(PAID_WAIT_S, self._want_paid)
 
     @property
     def reports_waiting(self) -> int:
@@ -132,12 +137,15 @@ class Ticker:
     @property
     def idle(self) -> bool:
         """Whether everything noticed so far is stored."""
-        return not (
-            self._ticking
-            or self._acks
+        return not (self._ticking or self._paid or self._in_need)
+
+    @property
+    def _in_need(self) -> bool:
+        """Whether something is noticed that somebody waits for."""
+        return bool(
+            self._acks
             or self._gone
             or self._reports
-            or self._paid
             or self._dropped
             or self._maybe
             or self._stray
@@ -149,12 +157,13 @@ class Ticker:
     async def run(self) -> None:
         """Store what comes, until cancelled. A lost database is waited for: everything stays in memory meanwhile."""
         holder = db.Holder(self._database)
+        ended_s = 0.0
         try:
             while True:
-                if self.idle:
+                if not (self._in_need or self._paid_wanted):
                     self._wake.clear()
                     await self._wake.wait()
-                await asyncio.sleep(self._gap_s())
+                await asyncio.sleep(ended_s + self._gap_s() - time.monotonic())
                 self._ticking = True  # what a tick has in hand is in no queue
                 try:
                     await self._tick(await holder.connection())
@@ -169,6 +178,7 @@ class Ticker:
                     await asyncio.sleep(RECONNECT_S)
                 finally:
                     self._ticking = False
+                    ended_s = time.monotonic()
         finally:
             holder.drop()
 
@@ -214,7 +224,7 @@ class Ticker:
         self._counters.ticked(len(acks), len(reports), len(paid), took_s)
         self._outlet.ticked(took_s)
         _forget(self._gone, gone)
-        _forget(self._paid, paid)
+        self._forget_paid(paid)
         self._outlet.left([g.message_id for g in gone])
         settled = {(row["channel_id"], row["upstream_id"]) for row in rows if row["what"] == tick.NOTICE}
         plain: list[Heard] = []
@@ -263,6 +273,18 @@ class Ticker:
         first = _first(queue, self._settings.tick_batch_max)
         waiting = {ack.message_id for ack in self._acks} | {part.message_id for part in self._maybe}
         return list(takewhile(lambda one: one.message_id not in waiting, first)) if waiting else first
+
+    def _want_paid(self) -> None:
+        self._paid_wanted = True
+        self._wake.set()
+
+    def _forget_paid(self, paid: Sequence[int]) -> None:
+        _forget(self._paid, paid)
+        if not self._paid:
+            self._paid_wanted = False
+            if self._paid_timer is not None:
+                self._paid_timer.cancel()
+                self._paid_timer = None
 
     def _put_back(self, acks: Sequence[Acked], reports: Sequence[Heard]) -> None:
         self._acks.extendleft(reversed(acks))

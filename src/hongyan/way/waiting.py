@@ -34,6 +34,7 @@ class Waiting:
         self._begun_s = 0.0  # when the last one did
         self._writing = 0  # commits under way
         self._gather_s = settings.accept_gather_ms / 1000
+        self._gathered = False  # those that wait have waited for company
         self.rows: deque[Row] = deque()
         self.busy_keys: set[bytes] = set()
 
@@ -45,6 +46,12 @@ class Waiting:
             self._enough.set()
         if len(self.rows) >= MANY_ROWS:
             self._many.set()
+
+    def have_gathered(self) -> None:
+        """Hear that those who wait now have waited for company already."""
+        if self.rows:
+            self._gathered = True
+            self._enough.set()
 
     def begin(self) -> None:
         """Hear that a commit has begun."""
@@ -75,7 +82,7 @@ class Waiting:
             self._wake.clear()
             await self._wake.wait()
         end_s = self.rows[0].entry.since_s + self._gather_s
-        if len(self.rows) < FEW_ROWS:
+        if len(self.rows) < FEW_ROWS and not self._gathered:
             before = len(self.rows)
             self._enough.clear()
             with contextlib.suppress(TimeoutError):
@@ -86,7 +93,7 @@ class Waiting:
             factor = 2 if gained > 1 else 0.5 if gained == 0 else 1
             self._gather_s = min(longest_s, max(longest_s / 8, self._gather_s * factor))
         quiet = 0
-        while quiet < QUIET_TURNS and time.monotonic() < end_s:
+        while quiet < QUIET_TURNS and not self._gathered and time.monotonic() < end_s:
             before = len(self.rows)
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self.rows) == before else 0
@@ -108,6 +115,7 @@ class Waiting:
 
     def take(self) -> list[Row]:
         """Take the next batch. Rows that share a frequency or idempotency key with one under way wait for it."""
+        self._gathered = False
         rows: list[Row] = []
         later: list[Row] = []
         waiting, busy = self.rows, self.busy_keys
