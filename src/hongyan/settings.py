@@ -50,7 +50,7 @@ class Settings:
     accept_gather_ms: float = (
         8.0  # the longest that a request waits for company, before it is read or before its commit
     )
-    list_rows_per_s: int = 8_500  # of lists, together: more, and codes wait for the two cores they share
+    list_rows_per_s: int = 8_300  # of lists, together: more, and codes wait for the two cores they share
     accept_wait_s: float = 10.0  # an answer later than this helps nobody: 503
     validity_s_default: int = 86_400
     validity_s_max: int = 259_200  # 3 days: beyond it operators have forgotten the message

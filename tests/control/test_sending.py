@@ -385,9 +385,9 @@ class Dying(Acceptor):
         self._after = after
         self.died = asyncio.Event()
 
-    async def accept_once(self, *asked: Any) -> Sequence[Outcome]:
+    async def accept_once(self, *asked: Any, fresh: bool = False) -> Sequence[Outcome]:
         self._after -= 1
-        outcomes = await super().accept_once(*asked)
+        outcomes = await super().accept_once(*asked, fresh=fresh)
         if self._after < 0:
             self.died.set()
             await asyncio.Event().wait()

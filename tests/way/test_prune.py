@@ -423,3 +423,37 @@ async def test_a_duty_takes_a_batch_and_leaves_the_rest_for_the_next_round(
         monkeypatch.setattr(prune, "BATCH_MAX", 2)
         assert [await do(world, prune.give_up_overdue) for _ in range(4)] == [2, 2, 1, 0]
         await books_balance(world.database)
+
+
+async def test_a_duty_that_looked_long_and_found_nothing_rests_and_one_that_found_much_does_not(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    enough = asyncio.Event()
+
+    async def quick(*_: Any) -> int:
+        done.append("quick")
+        if done.count("quick") == 12:
+            enough.set()
+        return 0
+
+    async def looks_long(*_: Any) -> int:
+        await asyncio.sleep(0.2)
+        done.append("looks long")
+        return 0
+
+    async def finds_much(*_: Any) -> int:
+        await asyncio.sleep(0.02)
+        done.append("finds much")
+        return 5
+
+    monkeypatch.setattr(prune, "ROUNDS_MAX", 1)
+    monkeypatch.setattr(
+        prune, "DUTIES", [prune.Duty(work, 0.01, 5) for work in (quick, looks_long, finds_much)]
+    )
+    async with make.world(database) as world, asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        clerk = tasks.create_task(prune.run(world.database, SETTINGS))
+        await enough.wait()
+        clerk.cancel()
+    assert done.count("looks long") == 1
+    assert done.count("finds much") > 5

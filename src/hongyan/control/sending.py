@@ -26,7 +26,6 @@ from hongyan.way import guard, optout
 from hongyan.way.accept import Accepted, Draft, Outcome, ids_after
 from hongyan.way.snapshot import Key
 
-IN_FLIGHT: Final = 4  # chunks of one list on their way through the acceptor
 SLICE_ROWS: Final = 100  # offered at once: the commits of codes wait for no more than theirs
 AHEAD: Final = 200  # numbers of chunks looked up at once
 OFFER_WAIT_S: Final = 60.0
@@ -190,47 +189,36 @@ class _Batch(msgspec.Struct):
     rows: list[Ready]
     first_id: uuid.UUID
     accepted: int  # as counted so far
+    fresh: bool  # nothing was ever offered under its ids
 
 
 class _Sender:
-    """Sends one list, IN_FLIGHT chunks at a time."""
+    """Sends one list, chunk by chunk."""
 
     def __init__(self, tools: Tools, held: Held, plan: Plan) -> None:
         self._tools = tools
         self._held = held
         self._plan = plan
         self._ids = MessageIds()
-        self._numbers = self._pending()
-        self._next = asyncio.Lock()
-        self._counting = asyncio.Lock()
         self._halt = ""
-
         held.counts.setdefault("accepted", 0)
         held.counts.setdefault("refused", {})
         held.counts.setdefault("begun_s", clock.now_s())  # the spread counts from the first start
         self._begun = datetime.fromtimestamp(held.counts["begun_s"], UTC)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(IN_FLIGHT):
-                tasks.create_task(self._lane())
+        async for number in self._pending():
+            if self._halt or self._held.rests:
+                break
+            batch = await self._begin(number)
+            outcomes, ended = await self._offer(batch)
+            if outcomes:
+                await self._record(batch, outcomes, ended=ended)
         if self._halt:
             raise Halt(self._halt)
         self._held.demand_going()
         if self._held.done < self._held.total:
             raise Refusal(Code.REQUEST_CONFLICT, reason="its rows were forgotten; upload the file again")
-
-    async def _lane(self) -> None:
-        """Send chunk by chunk until there is none, or the job is to rest: what is under way is finished first."""
-        while not (self._halt or self._held.rests):
-            async with self._next:
-                number = await anext(self._numbers, None)
-            if number is None:
-                return
-            batch = await self._begin(number)
-            outcomes, ended = await self._offer(batch)
-            if outcomes:
-                await self._record(batch, outcomes, ended=ended)
 
     async def _pending(self) -> AsyncIterator[int]:
         after = -1
@@ -251,7 +239,7 @@ class _Sender:
         )
         plain = self._tools.vault.unseal(self._held.tenant_id, rows[0]["sealed"])
         ready = msgspec.msgpack.decode(plain, type=list[Ready])
-        return _Batch(number, ready, rows[0]["first_id"], rows[0]["accepted"])
+        return _Batch(number, ready, rows[0]["first_id"], rows[0]["accepted"], rows[0]["fresh"])
 
     async def _offer(self, batch: _Batch) -> tuple[Sequence[Outcome], bool]:
         """Have a chunk accepted; returns its outcomes, and whether they are final. None at all: nothing is known."""
@@ -262,11 +250,12 @@ class _Sender:
         ]
         ids = ids_after(batch.first_id.int, len(drafts))
         outcomes: Sequence[Outcome] = ()
-        poor = False
+        poor, fresh = False, batch.fresh
         while not (self._halt or self._held.rests):
             key = keys.of_app(self._tools.keeper.current, self._held.tenant_id, plan.app_id)
             with suppress(TimeoutError, *db.Unavailable):
-                outcomes = await self._accept(key, drafts, ids)
+                offered, fresh = fresh, False
+                outcomes = await self._accept(key, drafts, ids, fresh=offered)
                 codes = {outcome.code for outcome in outcomes if isinstance(outcome, Refusal)}
                 if codes & STOPPERS == POOR and not poor:
                     poor = True  # as the acceptor remembers it: money may have come since
@@ -283,7 +272,9 @@ class _Sender:
                 again_s = min(again_s * 2, AGAIN_S_MAX)
         return outcomes, False
 
-    async def _accept(self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]) -> Sequence[Outcome]:
+    async def _accept(
+        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId], *, fresh: bool
+    ) -> Sequence[Outcome]:
         """Have rows accepted slice by slice, at a pace: a chunk at once would hold up the codes that come meanwhile.
 
         Returns fewer outcomes where the job is to rest before all were offered.
@@ -291,11 +282,11 @@ class _Sender:
         tools, outcomes = self._tools, list[Outcome]()
         for start in range(0, len(drafts), SLICE_ROWS):
             rows = slice(start, start + SLICE_ROWS)
-            await tools.pace.turn(len(drafts[rows]), tools.settings.list_rows_per_s)
-            if self._held.rests:
-                break
-            async with asyncio.timeout(OFFER_WAIT_S):
-                outcomes += await tools.acceptor.accept_once(key, drafts[rows], ids[rows])
+            async with tools.pace.turn(len(drafts[rows]), tools.settings.list_rows_per_s):
+                if self._held.rests:
+                    break
+                async with asyncio.timeout(OFFER_WAIT_S):
+                    outcomes += await tools.acceptor.accept_once(key, drafts[rows], ids[rows], fresh=fresh)
         return outcomes
 
     async def _record(self, batch: _Batch, outcomes: Sequence[Outcome], *, ended: bool) -> None:
@@ -307,14 +298,13 @@ class _Sender:
             for row, outcome in zip(batch.rows, outcomes, strict=ended)
             if ended and isinstance(outcome, Refusal)
         ]
-        async with self._counting:
-            before = self._held.done, msgspec.json.encode(self._held.counts)
-            try:
-                async with self._tools.database.transaction() as tx:
-                    await self._count(tx, batch, accepted, left, ended=ended)
-            except BaseException:  # it was not stored, so it does not count either
-                self._held.done, self._held.counts = before[0], msgspec.json.decode(before[1])
-                raise
+        before = self._held.done, msgspec.json.encode(self._held.counts)
+        try:
+            async with self._tools.database.transaction() as tx:
+                await self._count(tx, batch, accepted, left, ended=ended)
+        except BaseException:  # it was not stored, so it does not count either
+            self._held.done, self._held.counts = before[0], msgspec.json.decode(before[1])
+            raise
 
     async def _count(
         self, tx: db.Tx, batch: _Batch, accepted: int, left: Sequence[LeftOut], *, ended: bool
@@ -346,9 +336,9 @@ BEGIN_SQL: LiteralString = """
 WITH begun AS (
     INSERT INTO list_batch AS b (job_id, number, first_id) VALUES ($1, $2, $3)
     ON CONFLICT (job_id, number) DO UPDATE SET job_id = b.job_id
-    RETURNING first_id, accepted
+    RETURNING first_id, accepted, b.xmax = 0 AS fresh  -- xmax: set where there was a row already
 )
-SELECT b.first_id, b.accepted, c.sealed FROM begun b, job_chunk c WHERE c.job_id = $4 AND c.role = 'out' AND c.number = $2
+SELECT b.first_id, b.accepted, b.fresh, c.sealed FROM begun b, job_chunk c WHERE c.job_id = $4 AND c.role = 'out' AND c.number = $2
 """
 RECORD_SQL: LiteralString = """
 UPDATE list_batch SET accepted = $3, done = $4 WHERE job_id = $1 AND number = $2

@@ -125,10 +125,11 @@ class Acceptor:
             return await answered
 
     async def accept_once(
-        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId]
+        self, key: Key, drafts: Sequence[Draft], ids: Sequence[MessageId], *, fresh: bool = False
     ) -> Sequence[Outcome]:
         """Accept drafts under ids chosen before; what is stored under them already is not stored again.
 
+        `fresh`: the caller knows that nothing was ever offered under them, and it is not looked for.
         Who asks for the same ids at the same time gets the same promise. Nothing ends this wait: bound it by
         asyncio.timeout(), and ask again.
         """
@@ -139,8 +140,9 @@ class Acceptor:
                 answered.set_result(outcomes)
 
         entry = Entry(key, len(drafts), None, done)
-        for index, known in (await promise.stored(self._database, key.tenant.id, ids)).items():
-            entry.settle(index, known)
+        if not fresh:
+            for index, known in (await promise.stored(self._database, key.tenant.id, ids)).items():
+                entry.settle(index, known)
         rows = self._prepare(entry, key, drafts, ids)
         if rows:
             self._waiting.line_up(rows)

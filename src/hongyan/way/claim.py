@@ -39,6 +39,10 @@ log = structlog.get_logger()
 
 CLAIM_LOW = 1_000  # fewer waiting in a lane than this: claim more
 ORPHAN_AGE_S = 1.5  # a row of ours this old that nobody handed over is swept up
+LOOK_RESTS = (
+    50  # of the time of a look for such rows, until the next: it reads all that waits, and a million may
+)
+LOOK_REST_S_MAX = 30.0
 SWEPT_KEEP_S = 60.0
 HAND_BACK_TRIES = 3
 LET_GAPS = 2  # gaps between claims that others have to find what was given away, before we claim again
@@ -67,6 +71,7 @@ class Claimer:
         self._ticker = ticker
         self._pump = pump
         self._number = settings.gateway
+        self._looks_again_s = 0.0
         self._swept: dict[
             bytes, float
         ] = {}  # and when: a hand-over that comes late after all finds them there
@@ -246,7 +251,11 @@ class Claimer:
         self._swept = {key: at for key, at in self._swept.items() if now_s - at < SWEPT_KEEP_S}
         if not self._lines.open or self.closing or len(self._lanes.mine) > self._settings.memory_waiting_max:
             return
-        rows = await _orphans(self._database, self._number, self._settings.claim_batch_max * 10)
+        rows: Sequence[db.Row] = ()
+        if now_s >= self._looks_again_s:
+            rows = await _orphans(self._database, self._number, self._settings.claim_batch_max * 10)
+            ended_s = time.monotonic()
+            self._looks_again_s = ended_s + min(LOOK_RESTS * (ended_s - now_s), LOOK_REST_S_MAX)
         known = self._lanes.mine.keys() | self._loading
         orphans = [row for row in rows if row["id"].bytes not in known]
         for start in range(0, len(orphans), self._settings.claim_batch_max):

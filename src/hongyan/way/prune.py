@@ -36,6 +36,10 @@ BATCH_MAX: Final = 1_000  # messages settled in one transaction
 ROWS_MAX: Final = 10_000  # rows of small tables deleted in one
 ROUNDS_MAX: Final = 20  # transactions of one duty in a row; then the others have their turn
 DUTY_WAIT_S: Final = 60.0
+RESTS: Final = (
+    50  # of the time it takes to find nothing: while much waits, some duties have to read all of it
+)
+REST_S_MAX: Final = 60.0
 PRUNE_LOCK: Final = 0x7072_756E  # 'prun': first half of the advisory locks, the duty's number is the second
 DAYS_AHEAD: Final = 3
 EXPIRED_GRACE_S: Final = 60  # gateways settle what expires; this is for when there is none
@@ -72,27 +76,32 @@ async def run(database: db.Database, settings: Settings, vault: Vault | None = N
     while True:
         for number, duty in enumerate(duties):
             if clock.now_s() >= due_s[duty]:
-                due_s[duty] = clock.now_s() + duty.gap_s
-                await _perform(database, settings, duty, number)
+                took_s = await _perform(database, settings, duty, number)
+                due_s[duty] = clock.now_s() + max(duty.gap_s, min(RESTS * took_s, REST_S_MAX))
         await asyncio.sleep(min(duty.gap_s for duty in duties))
 
 
-async def _perform(database: db.Database, settings: Settings, duty: Duty, number: int) -> None:
-    """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn."""
+async def _perform(database: db.Database, settings: Settings, duty: Duty, number: int) -> float:
+    """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn.
+
+    Returns how many seconds it took to see that nothing is left; 0 where something may be.
+    """
     try:
         for _ in range(ROUNDS_MAX):
+            begun_s = clock.now_s()
             async with asyncio.timeout(DUTY_WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", PRUNE_LOCK, number):
-                    return
+                    return 0.0
                 rows = await duty.work(tx, settings, clock.now())
             if rows:
                 log.info("prune.done", duty=duty.name, rows=rows)
             if rows < duty.batch:
-                return
+                return clock.now_s() - begun_s
     except db.Unavailable as error:
         log.warning("prune.database_lost", duty=duty.name, error=type(error).__name__)
     except Exception:
         log.exception("prune.failed", duty=duty.name)
+    return 0.0
 
 
 # ---- what became of nothing

@@ -41,6 +41,9 @@ from hongyan.way.yielding import Yielding
 log = structlog.get_logger()
 
 PACE_LOOK_S = 0.002  # until the next look where only pace holds messages up
+HELD_BACK_LOOK_S = (
+    0.016  # the same where promotions make room for others: what is put off may be put off together
+)
 STOPPED_MAX = 100_000
 
 
@@ -97,12 +100,15 @@ class Pump:
                 self._lanes.take_turns(
                     lane, now_s, self._launch_promotion if lane == PROMOTIONAL else self._launch
                 )
-        paced, self._held_back = self._held_back, False
+        paced = False
         for line in self._lines.open.values():
             line.flush()
             paced |= line.blocked_by_pace
         if paced:
             self.loop.call_later(PACE_LOOK_S, self.soon)
+        elif self._held_back:
+            self.loop.call_later(HELD_BACK_LOOK_S, self.soon)
+        self._held_back = False
         if self._leaving:
             self._leave_wake.set()
 
@@ -302,6 +308,8 @@ class Pump:
                 if not line.up:  # it went down, or was closed, meanwhile
                     self._lines.reroute(line)
             self.soon()
+            if self._yielding.holds:  # each mark is a commit that others would wait behind
+                await asyncio.sleep(HELD_BACK_LOOK_S)
 
 
 def _as_given(

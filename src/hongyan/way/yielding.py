@@ -3,13 +3,16 @@
 Pure: no clock, no database. Entry point: Yielding. A machine whose cores are all in use answers late everywhere, at the door
 first; and nothing but promotions can wait. So while codes or notices come, promotions leave at a rate that is found as a
 sender finds that of a network (additive increase, multiplicative decrease): a little faster with each short commit, slower
-after a long one. When nobody else has come for a while they have the whole machine again.
+after a long one. What is long is measured by the shortest of late: a disk may take 0.1 ms or 10. When nobody else has come
+for a while they have the whole machine again.
 """
 
 from typing import Final
 
 OTHERS_S: Final = 2.0  # after the last code or notice, promotions still make room
-LONG_S: Final = 0.006  # of a commit: the cores, or the disk, are all in use
+SLACK_S: Final = 0.002  # a commit that takes so much more than the shortest, and a quarter of that: cores or disk are all in use
+SHARE: Final = 1.25
+MEMORY_S: Final = 600.0  # the shortest commit is one of the last 10 to 20 minutes
 LESS: Final = 0.85
 LESS_GAP_S: Final = 0.05  # a slower rate takes so long to show
 MORE: Final = 2_000.0  # by which the rate grows in a second of short commits
@@ -29,10 +32,19 @@ class Yielding:
         self._slowed_s = 0.0
         self._since_s = 0.0
         self._left = 0  # promotions since then
+        self._shortest_s = self._shortest_before_s = float(
+            "inf"
+        )  # commits of this stretch of MEMORY_S, of the one before
+        self._stretch_s = 0.0  # since when
 
     def others(self, now_s: float) -> None:
         """Codes or notices want to leave."""
         self._others_at_s = now_s
+
+    @property
+    def holds(self) -> bool:
+        """Whether promotions have a rate just now."""
+        return self._rate > 0
 
     def lets(self, now_s: float) -> bool:
         """Say whether one more promotion may leave."""
@@ -48,12 +60,19 @@ class Yielding:
         self._left += 1
         self._tokens -= 1.0
 
+    @property
+    def _long_s(self) -> float:
+        return SHARE * min(self._shortest_s, self._shortest_before_s) + SLACK_S
+
     def ticked(self, took_s: float, now_s: float) -> None:
         """Learn how long a commit took of what was sent and heard."""
         since_last_s, self._ticked_s = now_s - self._ticked_s, now_s
+        if now_s - self._stretch_s > MEMORY_S:
+            self._shortest_before_s, self._shortest_s, self._stretch_s = self._shortest_s, took_s, now_s
+        self._shortest_s = min(self._shortest_s, took_s)
         if now_s - self._others_at_s > OTHERS_S:
             self._rate = 0.0
-        elif took_s <= LONG_S:
+        elif took_s <= self._long_s:
             if self._rate:
                 self._rate += MORE * min(since_last_s, LESS_GAP_S)
         elif now_s - self._slowed_s >= LESS_GAP_S:
