@@ -47,9 +47,7 @@ class Settings:
     body_octets_max: int = 2_000_000  # 1,000 messages of 2,000 octets
     accept_batch_max: int = 500  # rows in one commit: beyond it PostgreSQL's cost per row no longer falls
     accept_waiting_max: int = 20_000  # requests waiting for a commit; beyond it 503 rather than a late answer
-    accept_gather_ms: float = (
-        8.0  # the longest that a request waits for company, before it is read or before its commit
-    )
+    accept_gather_ms: float = 8.0  # the longest wait of a request for company, unread or before its commit
     list_rows_per_s: int = 8_300  # of lists, together: more, and codes wait for the two cores they share
     accept_wait_s: float = 10.0  # an answer later than this helps nobody: 503
     validity_s_default: int = 86_400
@@ -100,9 +98,7 @@ class Settings:
 
     # Notices
     notice_batch_max: int = 100
-    notice_hold_ms: float = (
-        8.0  # from a POST to the next smaller one to the same webhook: company for it gathers
-    )
+    notice_hold_ms: float = 8.0  # between two POSTs to one webhook, unless a full one is ready
     notice_posts_max: int = 16  # at once, per webhook
     notice_timeout_s: float = 10.0
     notice_give_up_s: int = 86_400

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import pytest
 
-from hongyan import clock
+from hongyan import clock, db
 from hongyan.control import jobs, lists, sending
 from hongyan.control.jobs import Runner, Tools
 from hongyan.control.lists import ListStage, ListWhole, Mapped, Wanted
 from hongyan.vocab.errors import Code, Refusal
-from hongyan.vocab.message import Purpose, TenantId
-from hongyan.way import charge
+from hongyan.vocab.message import MessageId, Purpose, TenantId
+from hongyan.way import charge, promise
 from hongyan.way.accept import Acceptor, Outcome
 from hongyan.way.measure import Counters
 from plane import QUICK, Plane, books_balance, plane
@@ -422,6 +422,29 @@ async def test_a_crash_between_acceptance_and_its_record_sends_no_row_twice(
         assert len(sent) == 3_000
         assert set(sent.values()) == {1}
         await books_balance(one.tools.database)
+
+
+async def test_only_the_ids_of_a_chunk_that_was_begun_before_are_looked_up(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    stored = promise.stored
+
+    async def look_up(database: db.Database, tenant_id: TenantId, ids: Sequence[MessageId]) -> Any:
+        looked_up.append(len(ids))
+        return await stored(database, tenant_id, ids)
+
+    monkeypatch.setattr(promise, "stored", look_up)
+    async with room(database, tmp_path) as one:
+        list_id = await one.checked(numbers(1_000))  # two chunks of 500
+        await one.start(list_id)
+        async with dying(one, 2) as (tools, acceptor), one.working(tools):
+            await acceptor.died.wait()
+        assert looked_up == []
+        async with one.working():
+            await one.until(list_id, ListStage.DONE)
+        assert sum(looked_up) == 500
+        assert len(await one.messages()) == 1_000
 
 
 async def test_a_check_that_dies_in_the_middle_is_gone_on_with(database: str, tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ class Reader:
         self._log.read.append(f"{self.name}:{len(octets)}")
 
 
+class Broken:
+    """One that we fail to read."""
+
+    def received(self, octets: bytes) -> None:
+        raise RuntimeError(octets)
+
+
 async def test_what_comes_meanwhile_is_read_in_the_same_burst() -> None:
     log = Log(SHORT_S)
     for name in "abc":
@@ -102,6 +109,18 @@ async def test_what_is_released_is_read_before_and_not_twice() -> None:
     log.bursts.release(reader)
     await log.ended.wait()
     assert log.read == ["a:1", "b:1", "."]
+
+
+async def test_a_fault_with_one_connection_leaves_the_others_read() -> None:
+    log = Log(SHORT_S)
+    loop = asyncio.get_running_loop()
+    told: list[Any] = []
+    loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    log.bursts.hold(Broken(), b"1")
+    log.says("b")
+    await log.ended.wait()
+    assert log.read == ["b:1", "."]
+    assert [type(one) for one in told] == [RuntimeError]
 
 
 async def test_without_a_hold_everything_is_read_at_once() -> None:

@@ -1,7 +1,8 @@
 """One TCP connection of a channel and its machine: octets in, batches for the sink out.
 
 Entry point: Connection, an asyncio protocol that sessions.py builds. Writes nothing. No Task, Future or log line is made
-for a PDU; one data_received is one batch for the sink and one write.
+for a PDU; one data_received is one batch for the sink and one write. Surprise: after each the socket is left alone for
+REST_S, as long as half of the window is free; who waits for answers to go on is never left waiting.
 """
 
 import asyncio

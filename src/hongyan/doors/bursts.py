@@ -62,8 +62,11 @@ class Bursts:
     def release(self, reader: Reads) -> None:
         """Read now what is held of a connection: something else is about to happen to it."""
         octets = self._held.pop(reader, None)
-        if octets is not None:
-            reader.received(octets)
+        if octets is None:
+            return
+        if not self._held:
+            self._stop_timer()
+        reader.received(octets)
 
     def _over(self) -> None:
         gained = self._pieces - 1
@@ -71,11 +74,18 @@ class Bursts:
         self._hold_s = min(self._longest_s, max(self._longest_s * SHORTEST, self._hold_s * factor))
         self._read()
 
-    def _read(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _read(self) -> None:
+        self._stop_timer()
         held, self._held = self._held, {}
         for reader, octets in held.items():
-            reader.received(octets)
+            try:
+                reader.received(octets)
+            except Exception as error:  # noqa: BLE001 - our bug, of one connection: the others are read
+                context = {"message": "a request could not be read", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
         self._complete()

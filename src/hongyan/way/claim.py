@@ -39,9 +39,7 @@ log = structlog.get_logger()
 
 CLAIM_LOW = 1_000  # fewer waiting in a lane than this: claim more
 ORPHAN_AGE_S = 1.5  # a row of ours this old that nobody handed over is swept up
-LOOK_RESTS = (
-    50  # of the time of a look for such rows, until the next: it reads all that waits, and a million may
-)
+LOOK_RESTS = 50  # times as long as a look for such rows took, until the next: it reads all that waits
 LOOK_REST_S_MAX = 30.0
 SWEPT_KEEP_S = 60.0
 HAND_BACK_TRIES = 3

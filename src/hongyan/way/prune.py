@@ -36,9 +36,7 @@ BATCH_MAX: Final = 1_000  # messages settled in one transaction
 ROWS_MAX: Final = 10_000  # rows of small tables deleted in one
 ROUNDS_MAX: Final = 20  # transactions of one duty in a row; then the others have their turn
 DUTY_WAIT_S: Final = 60.0
-RESTS: Final = (
-    50  # of the time it takes to find nothing: while much waits, some duties have to read all of it
-)
+RESTS: Final = 50  # times as long as it took to find nothing: some duties read all that waits
 REST_S_MAX: Final = 60.0
 PRUNE_LOCK: Final = 0x7072_756E  # 'prun': first half of the advisory locks, the duty's number is the second
 DAYS_AHEAD: Final = 3

@@ -41,9 +41,7 @@ from hongyan.way.yielding import Yielding
 log = structlog.get_logger()
 
 PACE_LOOK_S = 0.002  # until the next look where only pace holds messages up
-HELD_BACK_LOOK_S = (
-    0.016  # the same where promotions make room for others: what is put off may be put off together
-)
+HELD_BACK_LOOK_S = 0.016  # the same where promotions make room for others
 STOPPED_MAX = 100_000
 
 

@@ -10,9 +10,11 @@ for a while they have the whole machine again.
 from typing import Final
 
 OTHERS_S: Final = 2.0  # after the last code or notice, promotions still make room
-SLACK_S: Final = 0.002  # a commit that takes so much more than the shortest, and a quarter of that: cores or disk are all in use
-SHARE: Final = 1.25
-MEMORY_S: Final = 600.0  # the shortest commit is one of the last 10 to 20 minutes
+MEMORY_S: Final = 600.0  # the shortest commit is that of the last 10 to 20 minutes
+SHARE: Final = (
+    1.25  # of it, and SLACK_S: whatever takes longer says that the cores, or the disk, are all in use
+)
+SLACK_S: Final = 0.002
 LESS: Final = 0.85
 LESS_GAP_S: Final = 0.05  # a slower rate takes so long to show
 MORE: Final = 2_000.0  # by which the rate grows in a second of short commits
@@ -32,10 +34,8 @@ class Yielding:
         self._slowed_s = 0.0
         self._since_s = 0.0
         self._left = 0  # promotions since then
-        self._shortest_s = self._shortest_before_s = float(
-            "inf"
-        )  # commits of this stretch of MEMORY_S, of the one before
-        self._stretch_s = 0.0  # since when
+        self._stretch_s = 0.0  # when this stretch of MEMORY_S began
+        self._shortest_s = self._shortest_before_s = float("inf")  # commit of it, of the one before
 
     def others(self, now_s: float) -> None:
         """Codes or notices want to leave."""
