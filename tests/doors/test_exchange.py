@@ -108,7 +108,8 @@ def test_a_malformed_message_of_a_batch_fails_alone_with_its_place() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [b"a=1", b"limit=0", b"limit=x", b"limit=5&limit=6", b"status=lost", b"from=yesterday", b"reference=%00",
+    [b"purpose=null", b"from=null", b"app_id=NULL",
+     b"a=1", b"limit=0", b"limit=x", b"limit=5&limit=6", b"status=lost", b"from=yesterday", b"reference=%00",
      b"reference=%ff", b"\xff=1", b"x" * 5_000, b"from=2030-01-01T00:00:00"],
 )  # fmt: skip
 def test_a_query_that_cannot_be_meant_is_refused(query: bytes) -> None:

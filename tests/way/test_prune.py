@@ -191,6 +191,29 @@ async def test_what_waits_beyond_its_validity_ends_and_is_refunded(database: str
         await books_balance(world.database)
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 8])
+async def test_all_that_waits_is_looked_at_in_steps_to_its_end(
+    step: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "STEP_ROWS", step)
+    monkeypatch.setattr(prune, "STEP_REST_S", 0.0)
+    async with make.world(database) as world:
+        late = []
+        for number in range(7):
+            message_id = await promise(world, at=ago(2 * DAY if number in (0, 3, 6) else timedelta()))
+            await queue(world, message_id)
+            if number in (0, 3, 6):
+                late.append(message_id)
+        assert await do(world, prune.expire_waiting) == 3
+        assert [(await row(world, one))["status"] for one in late] == [Status.EXPIRED.number] * 3
+        assert await do(world, prune.expire_waiting) == 0
+        monkeypatch.setattr(prune, "BATCH_MAX", 2)
+        for _ in range(5):
+            await queue(world, await promise(world, at=ago(2 * DAY)))
+        assert [await do(world, prune.expire_waiting) for _ in range(4)] == [2, 2, 1, 0]
+        await books_balance(world.database)
+
+
 async def test_what_a_gateway_has_in_hand_is_not_ended_behind_its_back(database: str) -> None:
     async with make.world(database) as world:
         held, leaving = await promise(world, at=ago(2 * DAY)), await promise(world, at=ago(2 * DAY))

@@ -34,9 +34,14 @@ def read_query(query: bytes, kind: type[T]) -> T:
             raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter=name[:64], reason="given twice")
         given[name] = value.split(",") if name in _lists(kind) else value
     try:
-        return msgspec.convert(given, kind, strict=False)
+        asked = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _mistake(str(error)) from None
+    for field, name in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True):
+        # That is how msgspec reads "null" where it may; the filter would be dropped.
+        if name in given and getattr(asked, field) is None:
+            raise Refusal(Code.REQUEST_INVALID_PARAMETER, parameter=name, reason="null is no value")
+    return asked
 
 
 def _mistake(error: str) -> Refusal:
