@@ -37,8 +37,8 @@ ROWS_MAX: Final = 10_000  # rows of small tables deleted in one
 ROUNDS_MAX: Final = 20  # transactions of one duty in a row; then the others have their turn
 DUTY_WAIT_S: Final = 60.0
 RESTS: Final = 50  # times as long as it took to find nothing: some duties read all that waits
-REST_S_MAX: Final = 60.0
-STEP_ROWS: Final = 20_000  # of the queue, looked at in one statement
+REST_S_MAX: Final = 15.0  # a machine that is slow for a moment must not leave a dead gateway's rows lying
+STEP_ROWS: Final = 50_000  # of the queue, looked at in one statement
 STEP_REST_S: Final = 0.05
 FIRST_KEY: Final = (0, UUID(int=0))  # no row of the queue has a lower one
 LAST_KEY: Final = (2**31 - 1, UUID(int=2**128 - 1))
