@@ -19,6 +19,7 @@ from hongyan import db, settings, vault
 from hongyan.db import Tx
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import AppId, ChannelId, MessageId, Purpose, Status, TenantId
+from hongyan.way.notice import STATUS, Owed
 from hongyan.way.snapshot import Keeper, Snapshot
 
 MASTER: Final = vault.Secret(bytes(range(32)))
@@ -304,3 +305,26 @@ async def _insert(tx: Tx, table: str, columns: Mapping[str, Any], *, returning: 
     marks = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
     sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) RETURNING {returning}"
     return await tx.fetchval(sql, *columns.values())
+
+
+NOTICES_SQL = """
+INSERT INTO notice (tenant_id, app_id, kind, message_id, status, code, at, lease_until)
+SELECT $1, $2, 1, id, 1, 'DELIVRD', now(), CASE WHEN $4 THEN now() + interval '30 s' END
+  FROM unnest($3::uuid[]) AS m (id) RETURNING id, message_id, at
+"""
+
+
+async def owe_rows(
+    world: World, count: int, *, app_id: AppId | None = None, leased: bool = False
+) -> list[Owed]:
+    """Rows as a tick makes them; leased where they are handed over in memory. The messages do not exist."""
+    ids = [uuid.uuid4() for _ in range(count)]
+    app_id = app_id or world.app_id
+    rows = await world.database.fetch(NOTICES_SQL, world.tenant_id, app_id, ids, leased)
+    return [
+        Owed(
+            row["id"], world.tenant_id, app_id, STATUS, row["message_id"], 1, 0, "DELIVRD", row["at"], 0,
+            None, 1, 45_000, None,
+        )
+        for row in rows
+    ]  # fmt: skip

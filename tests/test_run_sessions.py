@@ -26,12 +26,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import install
-from hongyan.doors.telling import TOPIC
 from hongyan.doors.tongues.tongue import china_now
 from hongyan.simulator import Behaviour
 from hongyan.simulator.behaviour import Span
 from hongyan.vocab.message import Status
 from hongyan.vocab.text import Encoding, TextPart
+from hongyan.way.owing import TOLD_TOPIC
 from hongyan.wire import cmpp, fields, smpp
 from hongyan.wire.session import (
     Answered,
@@ -588,7 +588,7 @@ async def announcements(laid: Laid) -> AsyncIterator[list[object]]:
     async with laid.install.database() as books:
         connection = await books.own_connection()
         try:
-            await connection.add_listener(TOPIC, lambda *told: heard.append(told))
+            await connection.add_listener(TOLD_TOPIC, lambda *told: heard.append(told))
             yield heard
         finally:
             await connection.close()

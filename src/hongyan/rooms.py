@@ -20,12 +20,13 @@ import structlog
 
 from hongyan import db
 from hongyan.egress import Egress, open_egress
-from hongyan.run import OWED_TOPIC, AddressError, bound, listening, open_database, open_vault, outlived
+from hongyan.run import AddressError, bound, listening, open_database, open_vault, outlived
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.way import cancel, handover, others, owing, prune, submit, watch
 from hongyan.way.accept import Acceptor
 from hongyan.way.handover import Handed, Link
+from hongyan.way.herald import Herald
 from hongyan.way.inbound import Desk
 from hongyan.way.measure import Counters
 from hongyan.way.notify import Owed, Payer
@@ -47,8 +48,6 @@ PAID_GAP_S: Final = 0.02
 # 'gate': first half of the advisory lock, the gateway's number is the second
 GATEWAY_LOCK: Final = 0x67617465
 TURN_GAP_S: Final = 0.2
-OWED_GAP_S: Final = 0.01  # NOTIFY takes an instance-wide lock: at most one in so long
-OWED_MAX: Final = 100_000
 SOCKETS_WAITING_MAX: Final = 2_048  # doors that have connected and were not accepted yet
 
 
@@ -86,7 +85,7 @@ class _Process:
         self._vault = vault_
         self._keeper = Keeper(database, vault_, reads_texts="door" in roles or "control" in roles)
         self._counters = Counters()
-        self._herald = _Herald(database)
+        self._herald = Herald(database, self._keeper)
         self._links: dict[int, Link] = {}
         self._gateway: Gateway | None = None
         self._payer: Payer | None = None
@@ -174,7 +173,7 @@ class _Process:
                 await self._telling.close()
             if self._gateway is not None:
                 await self._gateway.close()
-                await self._herald.give()
+            await self._herald.give()
             if self._payer is not None and self._paying is not None:
                 self._closing = True
                 self._payer.stop()
@@ -202,7 +201,7 @@ class _Process:
     ) -> list[Coroutine[Any, Any, None]]:
         payer = Payer(self._database, self._keeper, self._vault, self._settings, egress, self._settle)
         self._payer, self._paying = payer, tasks.create_task(payer.run())
-        heard[OWED_TOPIC] = lambda _payload: payer.wake()
+        heard[owing.OWED_TOPIC] = lambda _payload: payer.wake()
         text = "Notices and their POSTs by what became of them."
         self._counters.counts("notices", text, lambda: asdict(payer.counts), label="outcome")
         from hongyan.otp import ripen
@@ -363,7 +362,7 @@ class _Process:
         if not opened:
             return []
         from hongyan.doors.protocols import Host
-        from hongyan.doors.telling import TOPIC, Telling
+        from hongyan.doors.telling import Telling
 
         assert self._acceptor is not None
         host = self._host = Host(
@@ -375,7 +374,7 @@ class _Process:
             lambda: telling.wake(),  # noqa: PLW0108 - it is made just below
         )
         telling = self._telling = Telling(self._database, self._vault, host)
-        heard[TOPIC] = telling.wake
+        heard[owing.TOLD_TOPIC] = telling.wake
         for protocol, sock, tls in opened:
             await host.serve(protocol, sock=sock, ssl=tls)
         text = "Logins and submits of customers' sessions refused, by public code or fault."
@@ -459,56 +458,6 @@ async def _only_gateway(
         yield
     finally:
         connection.terminate()
-
-
-class _Herald:
-    """Gives what a gateway without a clerk owes to the clerks elsewhere, and tells them so.
-
-    The rows are born leased, as if a payer stood beside us: without an end to the lease they would wait for it.
-    """
-
-    def __init__(self, database: db.Database) -> None:
-        self._database = database
-        self._owed: list[int] = []
-        self._told = False
-        self._wake = asyncio.Event()
-        self._giving = asyncio.Lock()
-
-    def tell(self) -> None:
-        """Let the doors know that somebody who logs in is owed something."""
-        self._told = True
-        self._wake.set()
-
-    def owe(self, owed: Sequence[Owed]) -> None:
-        room = OWED_MAX - len(self._owed)  # what finds no room waits for the end of its lease
-        self._owed += [notice.id for notice in owed[:room]]
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Give until cancelled, in batches: one NOTIFY a gap, however much is owed."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.give()
-            except db.Unavailable as error:
-                log.warning("gateway.database_lost", duty="owed", error=type(error).__name__)
-                self._wake.set()
-            await asyncio.sleep(OWED_GAP_S)
-
-    async def give(self) -> None:
-        """Give what is owed by now. Raises db.Unavailable; then it is still owed."""
-        async with self._giving:  # the last one, at the end, may find one under way
-            owed = self._owed[:]
-            if owed:
-                await owing.give_back(self._database, sorted(owed))
-                await self._database.notify(OWED_TOPIC)
-                del self._owed[: len(owed)]
-            if self._told:
-                from hongyan.doors.telling import TOPIC
-
-                self._told = False  # what is told meanwhile needs another word
-                await self._database.notify(TOPIC)
 
 
 GATEWAYS_SQL: LiteralString = """

@@ -36,7 +36,6 @@ RESTART_S = 0.2  # a role that died comes back after this, doubling while it kee
 RESTART_S_MAX = 10.0
 DEMO_OPERATOR_PORTS = range(27_000, 28_000)
 PARENT_GAP_S = 0.5
-OWED_TOPIC = "owed"  # NOTIFY: a gateway without a clerk owes notices
 STEADY_S = 30.0  # alive for so long: the next death is a new one
 CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0

@@ -27,6 +27,7 @@ from hongyan.way import notify, owing, posted
 from hongyan.way.notice import INBOUND, STATUS, body_of, mac_of
 from hongyan.way.notify import Owed, Payer
 from hongyan.way.snapshot import Keeper
+from make import owe_rows
 
 DEADLINE_S = 20.0
 HANG = 0
@@ -163,29 +164,6 @@ async def one_webhook(dsn: str, sink: Sink, path: str = "") -> AsyncIterator[mak
         async with world.database.transaction() as tx:
             await make.webhook(tx, world.vault, app_id=world.app_id, url=sink.url(path), secret=b"hook")
         yield world
-
-
-NOTICES_SQL = """
-INSERT INTO notice (tenant_id, app_id, kind, message_id, status, code, at, lease_until)
-SELECT $1, $2, 1, id, 1, 'DELIVRD', now(), CASE WHEN $4 THEN now() + interval '30 s' END
-  FROM unnest($3::uuid[]) AS m (id) RETURNING id, message_id, at
-"""
-
-
-async def owe_rows(
-    world: make.World, count: int, *, app_id: AppId | None = None, leased: bool = False
-) -> list[Owed]:
-    """Rows as a tick makes them; leased where they are handed over in memory. The messages do not exist."""
-    ids = [uuid.uuid4() for _ in range(count)]
-    app_id = app_id or world.app_id
-    rows = await world.database.fetch(NOTICES_SQL, world.tenant_id, app_id, ids, leased)
-    return [
-        Owed(
-            row["id"], world.tenant_id, app_id, STATUS, row["message_id"], 1, 0, "DELIVRD", row["at"], 0,
-            None, 1, 45_000, None,
-        )
-        for row in rows
-    ]  # fmt: skip
 
 
 def ids_of(notices: Sequence[Owed]) -> list[str]:

@@ -383,7 +383,7 @@ async def test_a_text_taken_whole_without_an_id_costs_all_of_its_parts(database:
 async def test_a_promotion_that_was_not_answered_waits_for_a_report_that_names_its_number(
     database: str,
 ) -> None:
-    async with provided(database, "aliyun", answer_wait_s=0.2) as (way, service, channel_id):
+    async with provided(database, "aliyun", answer_wait_s=1.0) as (way, service, channel_id):
         service.instead = [Silence()]
         number = awake()
         message_id = await way.send(number, Purpose.PROMOTIONAL)
@@ -397,7 +397,7 @@ async def test_a_promotion_that_was_not_answered_waits_for_a_report_that_names_i
 
 
 async def test_a_notice_that_was_not_answered_is_sent_again(database: str) -> None:
-    async with provided(database, "aliyun", answer_wait_s=0.2) as (way, service, channel_id):
+    async with provided(database, "aliyun", answer_wait_s=1.0) as (way, service, channel_id):
         service.instead = [Silence()]
         message_id = await way.send(NUMBER)
         await way.until("SELECT 1 FROM submitted WHERE state = 0")

@@ -67,8 +67,7 @@ def _decide(written: Sequence[str], decide: "Decide") -> None:
     wanted = [_id(each, "ID") for each in written]
 
     async def deed(desk: Desk) -> frozenset[uuid.UUID]:
-        from hongyan.doors.telling import TOPIC
-        from hongyan.run import OWED_TOPIC
+        from hongyan.way.owing import OWED_TOPIC, TOLD_TOPIC
 
         async with desk.database.transaction() as tx:
             done = await decide(tx, wanted)
@@ -76,7 +75,7 @@ def _decide(written: Sequence[str], decide: "Decide") -> None:
                 ids = [str(each) for each in sorted(done)]
                 desk.note(f"message:{ids[0]}", decided=len(ids), ids=ids[:IDS_SHOWN])
                 await frame.record(tx, desk)
-        for topic in (OWED_TOPIC, TOPIC):
+        for topic in (OWED_TOPIC, TOLD_TOPIC):
             await desk.database.notify(topic)
         return done
 

@@ -31,7 +31,6 @@ from hongyan.wire.fields import Pdu
 
 log = structlog.get_logger()
 
-TOPIC: Final = "told"  # NOTIFY: a gateway owes something to somebody who logs in
 LOOK_GAP_S: Final = 1.0  # without a NOTIFY
 SETTLE_GAP_S: Final = 0.02
 ROUND_MAX: Final = 1_000  # rows of one claim
@@ -205,7 +204,10 @@ class Telling:
                 await asyncio.sleep(LOOK_GAP_S)
 
     async def _settle(self) -> None:
-        """Write down what has been heard; what fails is tried again, as nothing is taken out before it is written."""
+        """Write down what has been heard; what fails is tried again, as nothing is taken out before it is written.
+
+        But for what is given back: by the time the database is there again, its lease may be another's.
+        """
         async with self._settling:  # the last one, of close(), may find one under way
             await self._write_down()
 
@@ -217,15 +219,15 @@ class Telling:
             await owing.defer(self._database, later)
             for notice_id in later:
                 del self._later[notice_id]
-        if back := self._back[:]:
+        if self._back:
+            back, self._back = self._back, []
             await owing.give_back(self._database, back)
-            del self._back[: len(back)]
         if parts := self._parts_paid[:]:
             await assemble.forget(self._database, parts)
             del self._parts_paid[: len(parts)]
-        if parts := self._parts_back[:]:
+        if self._parts_back:
+            parts, self._parts_back = self._parts_back, []
             await assemble.release(self._database, parts)
-            del self._parts_back[: len(parts)]
 
 
 def _rooms(links: Mapping[AppId, Sequence[Link]]) -> Sequence[tuple[AppId, int]]:

@@ -382,7 +382,8 @@ class Payer:
 
     def _return(self, endpoint: _Endpoint) -> None:
         """Give the line back to the table, for others, for a pull, or for ourselves after a pause."""
-        self._returned.extend(notice.id for _, notice in endpoint.waiting)
+        now_s = self._now_s()  # what was kept for too long may be in another's hands by now
+        self._returned.extend(notice.id for forget_at_s, notice in endpoint.waiting if forget_at_s > now_s)
         self._waiting -= len(endpoint.waiting)
         endpoint.waiting.clear()
         endpoint.behind = True

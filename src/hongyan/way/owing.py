@@ -9,7 +9,7 @@ pull; one without is a Payer's.
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import LiteralString
+from typing import Final, LiteralString
 
 import msgspec
 import structlog
@@ -22,6 +22,8 @@ from hongyan.way.notice import Event, Owed, event_of
 
 log = structlog.get_logger()
 
+OWED_TOPIC: Final = "owed"  # NOTIFY: something is owed by webhook that lies in no payer's memory
+TOLD_TOPIC: Final = "told"  # NOTIFY: something is owed to somebody who logs in
 LEASE_S = 30.0  # rows handed to Payer.owe() are born with it; claims take it too
 CLAIM_MAX = 5_000  # rows of one claim
 CLAIM_APP_MAX = 1_000  # and of one app in it, so that one backlog does not fill it

@@ -12,17 +12,15 @@ from hongyan.control import reviewed, reviews
 from hongyan.control.permissions import Permission
 from hongyan.control.reviewed import ReviewAbout
 from hongyan.control.reviews import ReviewReason, ReviewRow, ReviewState
-from hongyan.doors import telling
 from hongyan.doors.call import INT_MAX, Call
 from hongyan.doors.management import paging
 from hongyan.doors.route import BODY, QUERY, Reach, Route
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import TenantId
-from hongyan.way import hold
+from hongyan.way import hold, owing
 from hongyan.way.hold import Held
 
 MESSAGE: Final = "message"  # what is held; its id is message:UUID
-OWED_TOPIC: Final = "owed"  # whoever posts notices hears it; run.py
 
 
 class AskedReviews(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -171,7 +169,7 @@ async def _decide(call: Call, rejection: AskedRejection | None) -> ReviewEntry:
         call.note(f"review:{entry.id}", decision=entry.state, kind=entry.kind, **why)
         await call.record(tx)
     if isinstance(named, uuid.UUID):
-        for topic in (OWED_TOPIC, telling.TOPIC):
+        for topic in (owing.OWED_TOPIC, owing.TOLD_TOPIC):
             await call.door.database.notify(topic)
     return entry
 
