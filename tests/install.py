@@ -12,7 +12,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from hongyan.simulator import Behaviour, Simulator
 from hongyan.simulator.behaviour import Span
 from hongyan.vocab.message import Purpose, TenantId
 from hongyan.way import charge
+from ports import free_port
 
 WAIT_S: Final = 60.0  # for anything; what leases hold up comes after 30
 STOP_WAIT_S: Final = 30.0
@@ -243,13 +243,6 @@ def state_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    """A port nobody listens on; the doors of an install share it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Install:

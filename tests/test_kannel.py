@@ -4,7 +4,6 @@ Both are programs others wrote from the same specification, so they would notice
 """
 
 import asyncio
-import random
 import shutil
 import socket
 import struct
@@ -28,6 +27,7 @@ from hongyan.simulator.server import Simulator
 from hongyan.vocab import text
 from hongyan.vocab.text import Counting, Encoding
 from hongyan.wire import smpp
+from ports import free_port
 
 DEADLINE_S: Final = 20.0
 LONG: Final = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))  # three parts, every character another
@@ -215,18 +215,6 @@ max-messages = 0
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports below those the system gives out: waiting for one of those to listen may connect it to itself."""
-    found: list[socket.socket] = []
-    while len(found) < count:
-        with suppress(OSError):
-            found.append(socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))))
-    ports = [one.getsockname()[1] for one in found]
-    for one in found:
-        one.close()
-    return ports
-
-
 @dataclass
 class Kannel:
     """A running Kannel, logged in to our operator."""
@@ -248,7 +236,7 @@ class Kannel:
 @asynccontextmanager
 async def kannel(folder: Path, simulator: Simulator) -> AsyncIterator[Kannel]:
     heard = Heard()
-    admin, inner, sendsms = free_ports(3)
+    admin, inner, sendsms = free_port(), free_port(), free_port()
     async with await asyncio.start_server(heard.serve, "127.0.0.1", 0) as sink:
         heard.port = sink.sockets[0].getsockname()[1]
         ports = {

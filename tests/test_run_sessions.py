@@ -46,7 +46,8 @@ from hongyan.wire.session import (
     Session,
     State,
 )
-from install import POLL_S, WINDOW_SIZE, Laid, free_port, installed, numbers
+from install import POLL_S, WINDOW_SIZE, Laid, installed, numbers
+from ports import free_port
 from simulator.esme import Esme
 
 NAMES: Final[Mapping[str, str]] = {"smpp": "acme", "cmpp": "900001"}

@@ -5,7 +5,6 @@ that is up against it), free_port(). Nothing here sleeps: every wait ends with a
 """
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any, Self, cast
 
@@ -197,11 +196,3 @@ async def reach(protocol: Callable[[], asyncio.Protocol], port: int) -> asyncio.
                 await asyncio.sleep(0)
             else:
                 return transport
-
-
-def free_port() -> int:
-    """Return a port nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -32,9 +32,10 @@ from hongyan.wire import session as wire
 from hongyan.wire import sgip
 from hongyan.wire.fields import Pdu
 from hongyan.wire.sgip import LoginType, Result, SequenceNumber
+from ports import free_port
 
 from .centre import Watched, parcel, parcels
-from .peer import Opened, Peer, Script, Talk, build, free_port, reach
+from .peer import Opened, Peer, Script, Talk, build, reach
 
 NODE = 3_010_092_008  # above 2^31
 ACCOUNT = {"login_name": "sp", "login_password": "to the smg", "corp_id": "92008", "area_code": "010"}

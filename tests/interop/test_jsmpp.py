@@ -3,7 +3,6 @@
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from channels.peer import free_port
 from doors.client import reply
 from doors.hosting import PASSWORD
 from doors.test_protocols import QUIET, long_parts, town
@@ -12,6 +11,7 @@ from hongyan.vocab import text as texts
 from hongyan.vocab.message import Status
 from interop.ours import LONG, facing, written
 from interop.speaker import JAVA, Speaker, speaking
+from ports import free_port
 
 TO = "8613800138000"
 RECEIPT = "id:{id} sub:001 dlvrd:001 submit date:2611250340 done date:2611250341 stat:{stat} err:{err} text:-"

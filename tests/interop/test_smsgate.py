@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from channels.peer import free_port
 from doors.client import NAME, QUIET, reply, town
 from doors.hosting import PASSWORD
 from hongyan.channels.channel import Ack
 from hongyan.vocab.message import Status
 from interop.ours import LONG, facing, written
 from interop.speaker import JAVA, Speaker, speaking
+from ports import free_port
 
 LONG_SIGNED = f"【鸿雁】{LONG}"
 VERSIONS = [("cmpp", 0x20), ("cmpp", 0x30), ("smgp", 0x30), ("sgip", 0)]
