@@ -229,6 +229,7 @@ async def outbox(tx: Tx, world: World, message_id: MessageId, **columns: Any) ->
         "lane": 1,
         "owner": 0,
         "due_at": datetime.now(UTC),
+        "expires_at": await tx.fetchval("SELECT expires_at FROM message WHERE id = $1", message_id),
     }
     await _insert(tx, "outbox", values | columns)
 

@@ -81,6 +81,13 @@ WITH entry AS (
 )
 UPDATE balance SET amount_micro = amount_micro - $2 WHERE tenant_id = $1 AND shard = 0
 """
+QUEUE_SQL: LiteralString = (
+    "INSERT INTO outbox (tenant_id, id, lane, owner, due_at) VALUES ($1, $2, 1, $3, $4)"
+)
+DISAGREEING_SQL: LiteralString = """
+SELECT o.id FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
+ WHERE o.expires_at IS DISTINCT FROM m.expires_at
+"""
 NOTICE_SQL: LiteralString = """
 INSERT INTO notice (tenant_id, app_id, kind, message_id, status, code, at)
 SELECT tenant_id, app_id, 1, id, status, 'DELIVRD', done_at FROM message WHERE status > 0
@@ -101,10 +108,10 @@ async def lay_messages(world: make.World) -> Old:
             return message_id
 
         for _ in range(EACH):
-            await make.outbox(tx, world, await message(old.waiting), due_at=sent)
-            await make.outbox(tx, world, await message(old.in_hand), due_at=sent, owner=1)
+            await tx.execute(QUEUE_SQL, world.tenant_id, await message(old.waiting), 0, sent)
+            await tx.execute(QUEUE_SQL, world.tenant_id, await message(old.in_hand), 1, sent)
             half = await message(old.half_gone, parts=2, text="【鸿雁】" + "门" * 100)
-            await make.outbox(tx, world, half, due_at=sent, owner=1)
+            await tx.execute(QUEUE_SQL, world.tenant_id, half, 1, sent)
             for message_id in (half, await message(old.gone)):
                 old.upstream_ids.append(await make.submitted(tx, world, message_id, sent_at=sent))
             await message(old.done, status=Status.DELIVERED, channel_id=world.channel_id, code="DELIVRD")
@@ -187,6 +194,7 @@ async def test_an_upgrade_runs_the_migrations_without_losing_a_message(empty: db
 
         after = await counted(empty)
         assert {name: after[name] for name in rows} == rows
+        assert await empty.fetch(DISAGREEING_SQL) == []
         await books_balance(empty)
         async with running(empty, laid) as way:
             await fly(way, old)

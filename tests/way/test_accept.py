@@ -428,9 +428,9 @@ async def test_a_scheduled_message_waits_for_its_time_and_its_validity_runs_from
         send_at = clock.now() + timedelta(hours=3)
         (outcome,) = await one.accept(one.draft(send_at=send_at, validity_s=600))
         row = await one.row(promised(outcome).id)
-        (queued,) = await one.database.fetch("SELECT owner, due_at FROM outbox")
+        (queued,) = await one.database.fetch("SELECT owner, due_at, expires_at FROM outbox")
         assert promised(outcome).send_at == row["due_at"] == queued["due_at"] == send_at
-        assert row["expires_at"] == send_at + timedelta(seconds=600)
+        assert row["expires_at"] == queued["expires_at"] == send_at + timedelta(seconds=600)
         assert queued["owner"] == NOBODY
         past = await one.accept(one.draft(send_at=clock.now() - timedelta(hours=1)))
         assert promised(past[0]).send_at is None

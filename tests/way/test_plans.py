@@ -1,14 +1,14 @@
 """A plan is made once, often while a queue is empty, and kept while a million messages come: it must never read all of them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
 import pytest
 
 from hongyan import db
-from hongyan.way import acceptance, claim, drop, pump, tick
+from hongyan.way import acceptance, claim, drop, prune, pump, tick
 
 QUEUES: Final = ("outbox", "submitted", "notice", "early_report")
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -23,32 +23,46 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "give away": claim.GIVE_AWAY_SQL,
     "give to": claim.GIVE_TO_SQL,
     "avoid": acceptance.AVOID_SQL,
+    "sweep": claim.SWEEP_SQL,
+    "release": prune.RELEASE_SQL,
+    "expire": prune.EXPIRED_SQL,
 }
 
 
-def scans(node: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Every scan of a queue's table or index in a plan, and whether it is told what to look up."""
-    if "Scan" in node["Node Type"] and "Bitmap Heap" not in node["Node Type"]:
-        name = node.get("Relation Name") or node.get("Index Name", "")
-        queue = next((queue for queue in QUEUES if name.startswith(queue)), None)
-        if queue is not None:
-            yield name, "Index Cond" in node
-    for child in node.get("Plans", ()):
-        yield from scans(child)
-
-
-@pytest.mark.parametrize("name", STATEMENTS)
-async def test_no_plan_made_while_the_queues_are_empty_reads_a_whole_queue(database: str, name: str) -> None:
+async def plan(database: str, sql: str, vacuumed: Sequence[str]) -> Mapping[str, Any]:
+    """The plan that is made for a statement when these tables were vacuumed just now, and found empty."""
     connection = await asyncpg.connect(database, server_settings=db.SESSION)
     try:
-        for queue in QUEUES:
-            await connection.execute(f"VACUUM ANALYZE {queue}")
-        sql = STATEMENTS[name]
+        for table in vacuumed:
+            await connection.execute(f"VACUUM ANALYZE {table}")
         await connection.execute(f"PREPARE it AS {sql}")
         count = max(number for number in range(1, 20) if f"${number}" in sql)
         said = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE it ({', '.join(['NULL'] * count)})")
     finally:
         await connection.close()
-    found = list(scans(json.loads(said)[0]["Plan"]))
+    found: Mapping[str, Any] = json.loads(said)[0]["Plan"]
+    return found
+
+
+def scans(node: Mapping[str, Any], tables: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Every scan of a table or its index in a plan, and whether it is told what to look up."""
+    if "Scan" in node["Node Type"] and "Bitmap Heap" not in node["Node Type"]:
+        name = node.get("Relation Name") or node.get("Index Name", "")
+        table = next((table for table in tables if name.startswith(table)), None)
+        if table is not None:
+            yield name, "Index Cond" in node or "TID Cond" in node
+    for child in node.get("Plans", ()):
+        yield from scans(child, tables)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_no_plan_made_while_the_queues_are_empty_reads_a_whole_queue(database: str, name: str) -> None:
+    found = list(scans(await plan(database, STATEMENTS[name], QUEUES), QUEUES))
+    assert found
+    assert [name for name, looks_up in found if not looks_up] == []
+
+
+async def test_a_look_for_what_expired_reads_no_message_but_by_its_key(database: str) -> None:
+    found = list(scans(await plan(database, prune.EXPIRED_SQL, (*QUEUES, "message")), ("message",)))
     assert found
     assert [name for name, looks_up in found if not looks_up] == []

@@ -191,23 +191,25 @@ async def test_what_waits_beyond_its_validity_ends_and_is_refunded(database: str
         await books_balance(world.database)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 7, 8])
-async def test_all_that_waits_is_looked_at_in_steps_to_its_end(
-    step: int, database: str, monkeypatch: pytest.MonkeyPatch
+async def test_what_a_version_without_expiries_queued_ends_when_nothing_can_be_valid_any_more(
+    database: str,
 ) -> None:
-    monkeypatch.setattr(prune, "STEP_ROWS", step)
-    monkeypatch.setattr(prune, "STEP_REST_S", 0.0)
     async with make.world(database) as world:
-        late = []
-        for number in range(7):
-            message_id = await promise(world, at=ago(2 * DAY if number in (0, 3, 6) else timedelta()))
-            await queue(world, message_id)
-            if number in (0, 3, 6):
-                late.append(message_id)
-        assert await do(world, prune.expire_waiting) == 3
-        assert [(await row(world, one))["status"] for one in late] == [Status.EXPIRED.number] * 3
-        assert await do(world, prune.expire_waiting) == 0
-        monkeypatch.setattr(prune, "BATCH_MAX", 2)
+        longest = timedelta(seconds=SETTINGS.validity_s_max)
+        over = await promise(world, at=ago(longest + HOUR))
+        perhaps = await promise(world, at=ago(longest - HOUR))
+        await queue(world, over, expires_at=None, due_at=ago(longest + HOUR))
+        await queue(world, perhaps, expires_at=None, due_at=ago(longest - HOUR))
+        assert await do(world, prune.expire_waiting) == 1
+        assert (await row(world, over))["status"] == Status.EXPIRED.number
+        assert (await row(world, perhaps))["status"] == 0
+
+
+async def test_no_more_than_a_batch_ends_in_one_transaction(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "BATCH_MAX", 2)
+    async with make.world(database) as world:
         for _ in range(5):
             await queue(world, await promise(world, at=ago(2 * DAY)))
         assert [await do(world, prune.expire_waiting) for _ in range(4)] == [2, 2, 1, 0]
@@ -350,7 +352,7 @@ async def test_a_number_is_remembered_for_the_longest_window(database: str) -> N
         }
         for key, hits in keys.items():
             await world.database.execute("INSERT INTO frequency VALUES ($1, $2, 1, 1, 1, 0)", key, hits)
-        assert await do(world, prune.delete_frequencies, now, start=b"") == 2
+        assert await do(world, prune.delete_frequencies, now) == 2
         rows = await world.database.fetch("SELECT key FROM frequency")
         assert [one["key"] for one in rows] == [b"\x02" * 16]
 

@@ -408,6 +408,21 @@ async def test_a_message_that_failed_for_its_channel_is_tried_once_on_another(
         await books_balance(one.database)
 
 
+async def test_while_it_waits_for_another_channel_it_is_valid_as_long_as_before(database: str) -> None:
+    async with (
+        operator("report_loss_share=1") as first,
+        operator("ack_delay_s=60") as silent,
+        plane(database, first, silent) as one,
+    ):
+        await one.up(2)
+        message_id = await one.send()
+        (upstream_id,) = await taken(one, message_id)
+        await hear(one, said(upstream_id, Status.UNDELIVERED, Cause.NETWORK, code="ONE"))
+        await one.until(
+            "SELECT 1 FROM outbox JOIN message USING (tenant_id, id, expires_at) WHERE outbox.attempt = 2"
+        )
+
+
 async def test_it_is_never_tried_a_third_time(database: str) -> None:
     async with (
         operator("report_loss_share=1") as first,

@@ -178,9 +178,10 @@ _STORED: LiteralString = """, stored AS (
            decision, phone_index, sealed, country, operator, province, extension, reference, sandbox, resend
       FROM passed
 ), queued AS (
-    INSERT INTO outbox (tenant_id, id, lane, owner, due_at)
+    INSERT INTO outbox (tenant_id, id, lane, owner, due_at, expires_at)
     SELECT tenant_id, id, purpose, owner,
-           CASE WHEN owner < 0 THEN 'infinity' WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END
+           CASE WHEN owner < 0 THEN 'infinity' WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END,
+           CASE WHEN due_s = 0 THEN $2 ELSE to_timestamp(due_s) END + validity_s * interval '1 second'
       FROM passed
 ), priced AS MATERIALIZED (
     SELECT tenant_id, sum(price_micro)::bigint AS micro, count(*)::int AS messages FROM passed GROUP BY tenant_id

@@ -22,7 +22,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import ChannelId, Status
-from hongyan.way import early, route
+from hongyan.way import early, pages, route
 from hongyan.way.drop import Dropped
 from hongyan.way.flight import Stream, ended, quiet_until, want_of
 from hongyan.way.handover import Handed
@@ -39,7 +39,8 @@ log = structlog.get_logger()
 
 CLAIM_LOW = 1_000  # fewer waiting in a lane than this: claim more
 ORPHAN_AGE_S = 1.5  # a row of ours this old that nobody handed over is swept up
-LOOK_RESTS = 50  # times as long as a look for such rows took, until the next: it reads all that waits
+LOOK_ROWS = 5_000  # of ours, seen in one look for such rows; the next one goes on from there
+LOOK_RESTS = 20  # times as long as a look took, until the next
 LOOK_REST_S_MAX = 10.0  # a slow moment must not put it off for long
 SWEPT_KEEP_S = 60.0
 HAND_BACK_TRIES = 3
@@ -70,10 +71,12 @@ class Claimer:
         self._pump = pump
         self._number = settings.gateway
         self._looks_again_s = 0.0
+        self._look_from = 0  # page of the queue
         self._swept: dict[
             bytes, float
         ] = {}  # and when: a hand-over that comes late after all finds them there
-        self._loading: set[bytes] = set()  # of what others gave us
+        self._loading: set[bytes] = set()  # of what others gave us, and of what was claimed
+        self._giving: set[bytes] = set()  # ours in the table for the moment, and in hand no more
         self._claiming = asyncio.Lock()
         self._claims_from_s = 0.0
         self.closing = False
@@ -142,7 +145,12 @@ class Claimer:
         most = self._settings.claim_batch_max
         rows = await _due(self._database, self._number, lane, self._tenant_share, most)
         if rows:
-            await self._load(*_row_keys(rows), fresh=True)
+            loading = {row["id"].bytes for row in rows}
+            self._loading |= loading
+            try:
+                await self._load(*_row_keys(rows), fresh=True)
+            finally:
+                self._loading -= loading
         return len(rows)
 
     async def _give_away(self) -> bool:
@@ -154,7 +162,11 @@ class Claimer:
                     lane, stream
                 )  # should the next statement fail, the sweep finds them
         if given:
-            await _give_away(self._database, self._number, given)
+            self._giving = {handed.id for handed in given}
+            try:
+                await _give_away(self._database, self._number, given)
+            finally:
+                self._giving = set()
         return bool(given)
 
     # ---- what others get, and give us
@@ -202,13 +214,14 @@ class Claimer:
         heard = self._lines.others.heard()
         mine, swept = self._lanes.mine, self._swept
         rows = [(tenant_id, db.Uuid(one)) for tenant_id, one in heard if one not in mine and one not in swept]
-        self._loading = {one.bytes for _, one in rows}
+        loading = {one.bytes for _, one in rows}
+        self._loading |= loading
         try:
             for start in range(0, len(rows), self._settings.claim_batch_max):
                 batch = rows[start : start + self._settings.claim_batch_max]
                 await self._load(*map(list, zip(*batch, strict=True)), fresh=True)
         finally:
-            self._loading = set()
+            self._loading -= loading
 
     def _only_others_can(self, stream: Stream) -> bool:
         """Whether others hold all sessions of what it may go by, or all that we hold is down and theirs is not."""
@@ -249,13 +262,11 @@ class Claimer:
         self._swept = {key: at for key, at in self._swept.items() if now_s - at < SWEPT_KEEP_S}
         if not self._lines.open or self.closing or len(self._lanes.mine) > self._settings.memory_waiting_max:
             return
-        rows: Sequence[db.Row] = ()
+        orphans: Sequence[db.Row] = ()
         if now_s >= self._looks_again_s:
-            rows = await _orphans(self._database, self._number, self._settings.claim_batch_max * 10)
+            orphans = await self._orphans()
             ended_s = time.monotonic()
             self._looks_again_s = ended_s + min(LOOK_RESTS * (ended_s - now_s), LOOK_REST_S_MAX)
-        known = self._lanes.mine.keys() | self._loading
-        orphans = [row for row in rows if row["id"].bytes not in known]
         for start in range(0, len(orphans), self._settings.claim_batch_max):
             batch = orphans[start : start + self._settings.claim_batch_max]
             for row in batch:
@@ -266,6 +277,28 @@ class Claimer:
         async with self._database.transaction() as tx:
             found = await early.reunite(tx, list(self._lines.open))
         self._ticker.reunited(found)
+
+    async def _orphans(self) -> Sequence[db.Row]:
+        """Find rows of ours that are not in hand, LOOK_ROWS at most; what is not seen now is in a later look."""
+        found: list[db.Row] = []
+        seen = 0
+        async for lower, upper in pages.steps(self._database.fetch, "outbox", self._look_from):
+            rows = await self._database.fetch(SWEEP_SQL, self._number, ORPHAN_AGE_S, lower, upper)
+            # At once: what leaves while the next pages are read is none of them.
+            found += [row for row in rows if not self._has(row["id"].bytes)]
+            seen += len(rows)
+            if len(found) > LOOK_ROWS:
+                self._look_from = lower[0]
+                return found[:LOOK_ROWS]
+            if seen > LOOK_ROWS:
+                self._look_from = 0 if upper == pages.END else upper[0]
+                return found
+        self._look_from = 0
+        return found
+
+    def _has(self, message_id: bytes) -> bool:
+        """Whether somebody here has a message of ours in hand, or is about to."""
+        return message_id in self._lanes.mine or message_id in self._loading or message_id in self._giving
 
     # ---- what a row stands for
 
@@ -406,12 +439,9 @@ async def _due(database: db.Database, gateway: int, lane: int, share: int, most:
 
 
 SWEEP_SQL: LiteralString = """
-SELECT tenant_id, id FROM outbox WHERE owner = $1 AND due_at < now() - make_interval(secs => $2::float8) ORDER BY id LIMIT $3
+SELECT tenant_id, id FROM outbox
+ WHERE ctid >= $3 AND ctid < $4 AND owner = $1 AND due_at < now() - make_interval(secs => $2::float8) ORDER BY id
 """
-
-
-async def _orphans(database: db.Database, gateway: int, most: int) -> Sequence[db.Row]:
-    return await database.fetch(SWEEP_SQL, gateway, ORPHAN_AGE_S, most)
 
 
 # What an earlier life has sent of a message stands in `submitted`, or, once reported, in its attempts.

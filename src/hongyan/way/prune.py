@@ -11,7 +11,6 @@ How many days are kept is retention's to say; it also takes texts away before th
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,7 +24,7 @@ from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import Status, first_id_at
-from hongyan.way import drop, owing, posted, retention, rollup
+from hongyan.way import drop, owing, pages, posted, retention, rollup
 from hongyan.way.drop import Dropped
 from hongyan.way.inbound import REPEAT_S
 from hongyan.way.retention import Kept
@@ -36,12 +35,8 @@ BATCH_MAX: Final = 1_000  # messages settled in one transaction
 ROWS_MAX: Final = 10_000  # rows of small tables deleted in one
 ROUNDS_MAX: Final = 20  # transactions of one duty in a row; then the others have their turn
 DUTY_WAIT_S: Final = 60.0
-RESTS: Final = 50  # times as long as it took to find nothing: some duties read all that waits
+RESTS: Final = 20  # times as long as it took to find nothing: some duties read all that waits, page by page
 REST_S_MAX: Final = 15.0  # a machine that is slow for a moment must not leave a dead gateway's rows lying
-STEP_ROWS: Final = 50_000  # of the queue, looked at in one statement
-STEP_REST_S: Final = 0.05
-FIRST_KEY: Final = (0, UUID(int=0))  # no row of the queue has a lower one
-LAST_KEY: Final = (2**31 - 1, UUID(int=2**128 - 1))
 PRUNE_LOCK: Final = 0x7072_756E  # 'prun': first half of the advisory locks, the duty's number is the second
 DAYS_AHEAD: Final = 3
 EXPIRED_GRACE_S: Final = 60  # gateways settle what expires; this is for when there is none
@@ -53,6 +48,7 @@ GATEWAY_KEEP_S: Final = 86_400
 SIGN_IN_KEEP_S: Final = 86_400  # longer than one lasts
 ATTEMPT_KEEP_S: Final = 7_200  # longer than anybody waits for the next
 INVITATION_KEEP_S: Final = 30 * 86_400  # after it ended
+FREQUENCY_PAGES: Final = 200  # of the table, looked at a turn: some 15,000 numbers
 FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
 FREQUENCY_EPOCH_S: Final = 1_577_836_800  # 2020: what hits count from
 SHARD: Final = 0  # of balances and tallies
@@ -279,40 +275,34 @@ async def forget_given_up(tx: db.Tx, settings: Settings, now: datetime) -> int:
 
 
 # A second attempt that nobody could make ends as the first did; its row knows how. What was committed as leaving is
-# left to the next gateway, which knows that rule.
+# left to the next gateway, which knows that rule. A version that did not know outbox.expires_at may have queued some:
+# these are over when nothing can be valid any more.
 EXPIRED_SQL: LiteralString = """
+WITH late AS (
+    SELECT tenant_id, id, attempt FROM outbox
+     WHERE ctid >= $4 AND ctid < $5 AND owner = 0 AND leaving_at IS NULL
+       AND coalesce(expires_at, due_at + make_interval(secs => $3::float8)) < $2
+     ORDER BY tenant_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
 SELECT o.tenant_id, o.id, o.attempt, m.cause, m.code,
        m.pending - (SELECT count(*) FROM submitted s WHERE s.message_id = o.id AND s.state < 2)::int AS parts
-  FROM outbox o JOIN message m ON m.tenant_id = o.tenant_id AND m.id = o.id
- WHERE (o.tenant_id, o.id) > ($3, $4) AND (o.tenant_id, o.id) <= ($5, $6)
-   AND o.owner = 0 AND o.leaving_at IS NULL AND m.expires_at < $1
- ORDER BY o.tenant_id, o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED
-"""
-STEP_SQL: LiteralString = """
-SELECT tenant_id, id FROM outbox WHERE (tenant_id, id) > ($1, $2) ORDER BY tenant_id, id OFFSET $3 LIMIT 1
+  FROM late o
+ CROSS JOIN LATERAL (SELECT pending, cause, code FROM message WHERE tenant_id = o.tenant_id AND id = o.id LIMIT 1) m
 """
 
 
-async def expire_waiting(tx: db.Tx, _settings: Settings, now: datetime) -> int:
-    """End messages whose validity passed while they waited and no gateway was there to say so; refunded.
-
-    Looks at all that waits, some rows at a time: a million at once take a core for a second, and others wait for it.
-    """
-    before, found = now - timedelta(seconds=EXPIRED_GRACE_S), 0
-    # What the planner remembers of a queue may be from when it was empty: then it would read all of it for each step.
-    await tx.execute("SET LOCAL enable_seqscan = off")
-    after = FIRST_KEY
-    while True:
-        step = await tx.fetch(STEP_SQL, *after, STEP_ROWS)
-        upto = (step[0]["tenant_id"], step[0]["id"]) if step else LAST_KEY
-        rows = await tx.fetch(EXPIRED_SQL, before, BATCH_MAX - found, *after, *upto)
+async def expire_waiting(tx: db.Tx, settings: Settings, now: datetime) -> int:
+    """End messages whose validity passed while they waited and no gateway was there to say so; refunded."""
+    before = now - timedelta(seconds=EXPIRED_GRACE_S)
+    found = 0
+    async for step in pages.steps(tx.fetch, "outbox"):
+        rows = await tx.fetch(EXPIRED_SQL, BATCH_MAX - found, before, float(settings.validity_s_max), *step)
         if rows:
             await drop.settle(tx, [_expired(row) for row in rows], SHARD, [])
         found += len(rows)
-        if found == BATCH_MAX or not step:
-            return found
-        after = upto
-        await asyncio.sleep(STEP_REST_S)
+        if found == BATCH_MAX:
+            break
+    return found
 
 
 def _expired(row: db.Row) -> Dropped:
@@ -346,13 +336,13 @@ async def expire_held(tx: db.Tx, _settings: Settings, now: datetime) -> int:
 
 RELEASE_SQL: LiteralString = """
 WITH alive AS (
-    SELECT id FROM gateway WHERE seen_at >= $1
+    SELECT id FROM gateway WHERE seen_at >= $2
 ), left_behind AS (
-    SELECT tenant_id, id FROM outbox
-     WHERE owner > 0 AND due_at < $1 AND NOT owner IN (SELECT id FROM alive)
-     ORDER BY tenant_id, id LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT ctid AS place FROM outbox
+     WHERE ctid >= $3 AND ctid < $4 AND owner > 0 AND due_at < $2 AND NOT owner IN (SELECT id FROM alive)
+     ORDER BY tenant_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-UPDATE outbox o SET owner = 0 FROM left_behind l WHERE o.tenant_id = l.tenant_id AND o.id = l.id
+UPDATE outbox SET owner = 0 WHERE ctid = ANY(ARRAY(SELECT place FROM left_behind))
 RETURNING 1
 """
 
@@ -360,7 +350,12 @@ RETURNING 1
 async def release_left_behind(tx: db.Tx, settings: Settings, now: datetime) -> int:
     """Give the rows of gateways silent for gateway_dead_s to whoever claims them."""
     silent_since = now - timedelta(seconds=settings.gateway_dead_s)
-    return len(await tx.fetch(RELEASE_SQL, silent_since, ROWS_MAX))
+    found = 0
+    async for step in pages.steps(tx.fetch, "outbox"):
+        found += len(await tx.fetch(RELEASE_SQL, ROWS_MAX - found, silent_since, *step))
+        if found == ROWS_MAX:
+            break
+    return found
 
 
 # ---- rows whose time is over
@@ -460,22 +455,17 @@ async def _delete(tx: db.Tx, sql: LiteralString, before: datetime | UUID) -> int
     return len(await tx.fetch(sql, before, ROWS_MAX))
 
 
-# A slice of the table a turn, from a random key on: it has a row for every number written to.
+# It has a row for every number written to.
 FREQUENCY_SQL: LiteralString = """
-DELETE FROM frequency f
- USING (SELECT key FROM frequency WHERE key >= $1 ORDER BY key LIMIT $2) slice
- WHERE f.key = slice.key AND f.hits[array_upper(f.hits, 1)] >> 32 < $3
-RETURNING 1
+DELETE FROM frequency WHERE ctid >= $1 AND ctid < $2 AND hits[array_upper(hits, 1)] >> 32 < $3 RETURNING 1
 """
 
 
-async def delete_frequencies(
-    tx: db.Tx, _settings: Settings, now: datetime, *, start: bytes | None = None
-) -> int:
-    """Forget numbers that nobody wrote to for a day, in a slice of the table from `start` (a random key)."""
+async def delete_frequencies(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Forget numbers that nobody wrote to for a day, on some pages of the table."""
     oldest = int(now.timestamp()) - FREQUENCY_EPOCH_S - FREQUENCY_DAY_S
-    first = os.urandom(16) if start is None else start
-    return len(await tx.fetch(FREQUENCY_SQL, first, ROWS_MAX, oldest))
+    slice_ = await pages.some_pages(tx.fetch, "frequency", FREQUENCY_PAGES)
+    return len(await tx.fetch(FREQUENCY_SQL, *slice_, oldest))
 
 
 async def give_up_notices(tx: db.Tx, settings: Settings, _now: datetime) -> int:
@@ -508,7 +498,8 @@ async def ensure_partitions(tx: db.Tx, now: datetime) -> int:
 # LIKE and ATTACH, because CREATE … PARTITION OF would lock out everybody who writes to message.
 PARTITION_SQL: LiteralString = """
 CREATE TABLE {name} (LIKE message INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)
-  WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)
+  WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1,
+        autovacuum_analyze_scale_factor = 0.5)
 """
 ATTACH_SQL: LiteralString = (
     "ALTER TABLE message ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{next}')"

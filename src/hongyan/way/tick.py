@@ -217,7 +217,7 @@ WITH report AS MATERIALIZED (
      WHERE m.tenant_id = n.tenant_id AND m.id = n.message_id AND m.status IN (0, 2)
     RETURNING m.tenant_id, m.id, m.app_id, m.status, m.cause, m.code, m.purpose, m.template_id, m.channel_id, m.country,
               m.operator, m.province, m.part_count, m.price_micro, m.refund_micro, m.cost_micro, m.accepted_at, m.reference,
-              m.sealed, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
+              m.sealed, m.expires_at, n.again, n.late, n.refund_micro AS refunded, n.at_ms,
               CASE WHEN m.status > 0 AND (n.late = 0 OR m.status <> 2) -- unknown that stays so is no news
                    THEN nextval('notice_id_seq') END AS notice_id,
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
@@ -228,8 +228,8 @@ WITH report AS MATERIALIZED (
            to_timestamp(at_ms / 1000.0), CASE WHEN app_id = ANY($3::int[]) THEN now() + interval '30 seconds' END
       FROM folded WHERE notice_id IS NOT NULL
 ), elsewhere AS (
-    INSERT INTO outbox (tenant_id, id, lane, owner, due_at, attempt, avoid_channel)
-    SELECT tenant_id, id, purpose, 0, now(), 2, channel_id FROM folded WHERE again
+    INSERT INTO outbox (tenant_id, id, lane, owner, due_at, expires_at, attempt, avoid_channel)
+    SELECT tenant_id, id, purpose, 0, now(), expires_at, 2, channel_id FROM folded WHERE again
 ), refunded AS (
     SELECT tenant_id, sum(refunded)::bigint AS micro, count(*)::int AS messages FROM folded WHERE refunded > 0 GROUP BY tenant_id
 ), returned AS (
