@@ -9,6 +9,7 @@ the worker's memory before and after, and the codes' latency before the list and
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -21,11 +22,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import uvloop
 
 from bench.load import FIRST_CODE, FIRST_KEY, Answers, Requests, ask_all, percentile
 from bench.peers_adapter import HOME, PYTHON, Adapter
-from hongyan import clock, db, run, settings
+from hongyan import clock, db, postgres, rooms, run, settings
 from hongyan.control import lists, sending
 from hongyan.control.jobs import Runner, Tools
 from hongyan.control.lists import ListStage, Mapped, Wanted
@@ -38,6 +40,7 @@ SMSC_PORT = 19775
 WORKER_DOOR = 900  # its number among doors: its shards of balances and tallies are its own
 BEFORE_S = 5.0
 PIECE_ROWS = 10_000
+WAL_FILES = 110  # as min_wal_size keeps
 TENANT = TenantId(1)
 
 
@@ -86,6 +89,7 @@ async def work(known: settings.Settings) -> None:
             tasks.create_task(keeper.run())
             tasks.create_task(acceptor.run())
             tasks.create_task(Runner(tools, sending.KINDS, (sending.forget,), look_gap_s=0.1).run())
+            rooms.collect_seldom()  # as every process of the program does
 
 
 async def codes(adapter: Adapter, rate: float, going: Callable[[], bool], first: int) -> Answers:
@@ -138,16 +142,34 @@ async def file_of(rows: int, beginning: str) -> AsyncIterator[bytes]:
         yield "".join(f"{beginning}{key:08d},{key:08d},{key:08d}\n" for key in keys).encode()
 
 
+async def wear(known: settings.Settings) -> None:
+    """Leave as many WAL files lying as an install has that has worked for a while.
+
+    PostgreSQL uses old ones again. Making a new one, while commits wait, is what a new install does all the time.
+    """
+    connection = await asyncpg.connect(postgres.Server(known.state_dir).superuser_dsn)
+    try:
+        for _ in range(WAL_FILES):
+            await connection.execute("SELECT pg_logical_emit_message(false, 'bench', '')")
+            await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
 async def drive(arguments: argparse.Namespace, adapter: Adapter, worker: int) -> dict[str, Any]:
     known = settings.read(adapter.environment)
     async with run.open_database(known) as database:
         vault = await run.open_vault(database, known)
         country, beginning = by_day()
+        if not arguments.new:
+            await wear(known)
         await database.execute("UPDATE webhook SET active = false")
         await database.execute("UPDATE tenant SET countries = countries || $1::text", country)
         await database.notify("control")
         keeper = Keeper(database, vault)
         snapshot = await keeper.load()
+        gc.disable()  # a collection here takes 60 to 120 ms, and would be counted as a slow answer
 
         async def state() -> lists.ListWhole:
             async with database.transaction() as tx:
@@ -221,6 +243,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--template", choices=("load", "sale"), default="sale")
     parser.add_argument("--code-rate", type=float, default=50.0, help="codes a second")
+    parser.add_argument(
+        "--new", action="store_true", help="an install that has never worked: without old WAL files"
+    )
     parser.add_argument("--work", action="store_true", help="be the worker (the bench starts it)")
     arguments = parser.parse_args()
     if arguments.work:

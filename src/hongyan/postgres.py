@@ -466,7 +466,8 @@ def _settings(memory_mb: int) -> dict[str, str]:
         "max_wal_size": "4GB",
         # A fresh cluster fills each new file of 16 MB and syncs it while every commit waits: 50 ms, again and again under load.
         "wal_init_zero": "off",
-        "min_wal_size": "256MB",
+        # It keeps what it has once made and uses it again: each commit that makes a file grow waits for the file system too.
+        "min_wal_size": "2GB",
         "checkpoint_timeout": "15min",
         # Queue tables live by being vacuumed soon and without pauses.
         "autovacuum_naptime": "10s",

@@ -59,6 +59,17 @@ def run(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
     uvloop.run(work(settings, roles, parent))
 
 
+def collect_seldom() -> None:
+    """Leave what is loaded by now to itself, and look for garbage seldom.
+
+    What comes lives for milliseconds and dies by reference count: the collector's default rhythm would walk thousands of
+    messages in hand for every few hundred new ones.
+    """
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, GC_MIDDLE, GC_OLD)
+    gc.enable()
+
+
 async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
     """Be one process with these roles until SIGTERM, SIGINT or the end of the parent; then stop gracefully."""
     stop = asyncio.Event()
@@ -115,11 +126,7 @@ class _Process:
                     return  # it was never our turn, and what stands under our number is the predecessor's
             keep = await self._build(roles, tasks, closing, heard)
             running = [tasks.create_task(one) for one in keep]
-            # What is loaded by now stays; what comes lives for milliseconds and dies by reference count. The
-            # collector's default rhythm would walk thousands of messages in hand for every few hundred new ones.
-            gc.freeze()
-            gc.set_threshold(GC_YOUNG, GC_MIDDLE, GC_OLD)
-            gc.enable()
+            collect_seldom()
             log.info("process.ready", roles=list(roles))
             await stop.wait()
             await self._close()
