@@ -157,11 +157,19 @@ class Door:
         return answer
 
     def broken(self, asked: Asked, error: BaseException) -> Answer:
-        """Answer for a fault of ours: 500, nothing of it told to the caller, all of it logged."""
-        log.error("door.failed", request_id=asked.request_id, exc_info=error)
-        code = Code.SYSTEM_BUSY if isinstance(error, db.Unavailable) else Code.SYSTEM_ERROR
-        self.refusals[code.value.name] += 1
-        return refused(asked, Refusal(code, retry_after_s=1.0 if code is Code.SYSTEM_BUSY else None))
+        """Answer for a fault of ours: 500, nothing of it told to the caller, all of it logged.
+
+        That the database is away is none: later is time enough.
+        """
+        if isinstance(error, db.Unavailable):
+            refusal = Refusal(Code.SYSTEM_BUSY, retry_after_s=1.0)
+            if self._may_log():
+                log.warning("door.database_lost", request_id=asked.request_id, error=type(error).__name__)
+        else:
+            refusal = Refusal(Code.SYSTEM_ERROR)
+            log.error("door.failed", request_id=asked.request_id, exc_info=error)
+        self.refusals[refusal.code.value.name] += 1
+        return refused(asked, refusal)
 
     def _may_log(self) -> bool:
         second = int(time.monotonic())
