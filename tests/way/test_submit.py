@@ -907,30 +907,9 @@ async def one_channel_each(first: Plane, second: Plane) -> None:
         )
 
 
-async def test_what_a_gateway_gives_away_it_does_not_claim_again_before_others_could(database: str) -> None:
-    asked = replace(QUICK, claim_gap_s=60.0)  # it claims when it is told to
-    async with (
-        operator() as near,
-        operator() as far,
-        pair(database, near, far, settings=asked) as (first, second),
-    ):
-        await one_channel_each(first, second)
-        await first.database.execute(
-            "DELETE FROM route_rule WHERE channel_id <> (SELECT min(id) FROM channel)"
-        )
-        for one in (first, second):
-            await one.keeper.load()
-        async with outage(near, first):
-            await second.holds(lambda: not second.gateway.lines.others.away)
-            await second.send(number(1))
-            second.gateway.look()
-            await second.until("SELECT 1 FROM outbox WHERE owner = 0")
-        first.gateway.look()
-        await delivered_once((first, second), near, 1)
-
-
-async def test_what_is_just_being_given_away_is_not_swept_up_by_who_gives_it(database: str) -> None:
-    """Both would have it in hand, and both send it."""
+@asynccontextmanager
+async def only_the_first_can_send(database: str) -> AsyncIterator[tuple[Plane, Plane, Simulator]]:
+    """Two gateways that claim and sweep when they are told to; messages may only go by the first one's operator."""
     asked = replace(QUICK, claim_gap_s=60.0, sweep_gap_s=60.0)
     async with (
         operator() as near,
@@ -943,6 +922,23 @@ async def test_what_is_just_being_given_away_is_not_swept_up_by_who_gives_it(dat
         )
         for one in (first, second):
             await one.keeper.load()
+        yield first, second, near
+
+
+async def test_what_a_gateway_gives_away_it_does_not_claim_again_before_others_could(database: str) -> None:
+    async with only_the_first_can_send(database) as (first, second, near):
+        async with outage(near, first):
+            await second.holds(lambda: not second.gateway.lines.others.away)
+            await second.send(number(1))
+            second.gateway.look()
+            await second.until("SELECT 1 FROM outbox WHERE owner = 0")
+        first.gateway.look()
+        await delivered_once((first, second), near, 1)
+
+
+async def test_what_is_just_being_given_away_is_not_swept_up_by_who_gives_it(database: str) -> None:
+    """Both would have it in hand, and both send it."""
+    async with only_the_first_can_send(database) as (first, second, near):
         async with outage(near, first):
             await second.holds(lambda: not second.gateway.lines.others.away)
             await second.send(number(1))
