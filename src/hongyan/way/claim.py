@@ -10,7 +10,8 @@ the row changes hands first (others.py).
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import LiteralString
 from uuid import UUID
 
@@ -145,12 +146,8 @@ class Claimer:
         most = self._settings.claim_batch_max
         rows = await _due(self._database, self._number, lane, self._tenant_share, most)
         if rows:
-            loading = {row["id"].bytes for row in rows}
-            self._loading |= loading
-            try:
+            with self._about_to_have({row["id"].bytes for row in rows}):
                 await self._load(*_row_keys(rows), fresh=True)
-            finally:
-                self._loading -= loading
         return len(rows)
 
     async def _give_away(self) -> bool:
@@ -214,14 +211,10 @@ class Claimer:
         heard = self._lines.others.heard()
         mine, swept = self._lanes.mine, self._swept
         rows = [(tenant_id, db.Uuid(one)) for tenant_id, one in heard if one not in mine and one not in swept]
-        loading = {one.bytes for _, one in rows}
-        self._loading |= loading
-        try:
+        with self._about_to_have({one.bytes for _, one in rows}):
             for start in range(0, len(rows), self._settings.claim_batch_max):
                 batch = rows[start : start + self._settings.claim_batch_max]
                 await self._load(*map(list, zip(*batch, strict=True)), fresh=True)
-        finally:
-            self._loading -= loading
 
     def _only_others_can(self, stream: Stream) -> bool:
         """Whether others hold all sessions of what it may go by, or all that we hold is down and theirs is not."""
@@ -295,6 +288,15 @@ class Claimer:
                 return found
         self._look_from = 0
         return found
+
+    @contextmanager
+    def _about_to_have(self, message_ids: set[bytes]) -> Iterator[None]:
+        """Say that these are being loaded: no orphans meanwhile."""
+        self._loading |= message_ids
+        try:
+            yield
+        finally:
+            self._loading -= message_ids
 
     def _has(self, message_id: bytes) -> bool:
         """Whether somebody here has a message of ours in hand, or is about to."""
