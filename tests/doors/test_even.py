@@ -19,7 +19,7 @@ async def test_what_is_known_at_once_and_what_takes_a_while_leave_alike() -> Non
     other(ANSWER)
     assert left == []
     await even.wait_evenly(begun_s, 0.21)
-    assert min(left) >= begun_s + 0.2
+    assert min(left) - begun_s > 0.1995  # sums of a clock's milliseconds differ in their last bits
     assert max(left) - min(left) < 0.005  # the clock may tick between two that leave together
 
 
