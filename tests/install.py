@@ -222,13 +222,15 @@ def numbers(count: int, first: int = 0) -> list[str]:
 
 
 def awake(count: int) -> list[str]:
-    """So many numbers where it is between 9 and 20 o'clock now: promotions may leave."""
+    """So many numbers where promotions may leave, now and an hour from now: from 9 to 20 o'clock they may."""
     hour = clock.now().hour
-    if 1 <= hour < 12:
-        return numbers(count)
-    if 12 <= hour < 19:
-        return [f"+447400{place:06d}" for place in range(count)]  # 12 to 20 in Britain, summer or winter
-    return [f"+519123{place:05d}" for place in range(count)]  # 14 to 20 in Peru
+    if hour < 1:
+        return [f"+82102{place:07d}" for place in range(count)]  # 9 in Korea
+    if hour < 11:
+        return numbers(count)  # 9 to 19 in China
+    if hour < 18:
+        return [f"+447400{place:06d}" for place in range(count)]  # 11 to 19 in Britain, summer or winter
+    return [f"+519123{place:05d}" for place in range(count)]  # 13 to 19 in Peru
 
 
 # ── the processes ─────────────────────────────────────────────────────────────────────────────────────
@@ -512,7 +514,7 @@ async def calling(install: Install, key: keys.NewKey) -> AsyncIterator[Caller]:
         caller = Caller(session, install.base)
 
         async def known() -> bool:
-            probes = [await caller.send("nonsense") for _ in range(8)]
+            probes = [await caller.send("nonsense") for _ in range(16)]
             return all(answer.status == 400 for answer in probes)
 
         await until(known, "the doors do not know the key")

@@ -165,10 +165,10 @@ async def webhook(
 def message_id(at: datetime | None = None) -> MessageId:
     """A UUIDv7 of that moment (now), rising with every call of one moment."""
     stamp_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
-    counter = next(_serial) & 0xFFF
-    random = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
-    high = stamp_ms << 16 | 0x7000 | counter
-    return MessageId(uuid.UUID(int=high << 64 | 0x8000_0000_0000_0000 | random))
+    counter = next(_serial)
+    high = stamp_ms << 16 | 0x7000 | (counter >> 20 & 0xFFF)
+    low = (counter & 0xF_FFFF) << 42 | int.from_bytes(os.urandom(6)) >> 6
+    return MessageId(uuid.UUID(int=high << 64 | 0x8000_0000_0000_0000 | low))
 
 
 def sealed_message(

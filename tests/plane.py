@@ -329,9 +329,12 @@ async def books_balance(database: db.Database) -> None:
 
 def awake(place: int = 0) -> str:
     """A number in a country with one zone where promotional messages may leave at this very moment."""
-    if 0 <= clock.now().hour < 13:
-        return f"1380013{place:04d}"  # China: 8 to 21 o'clock is 0 to 13 in UTC
-    return f"+519123{place:05d}"  # Peru: 13 to 2
+    hour = clock.now().hour
+    if hour < 12:
+        return f"1380013{place:04d}"  # 8 to 20 in China
+    if hour < 18:
+        return f"+447400{place:06d}"  # 12 to 19 in Britain, summer or winter
+    return f"+519123{place:05d}"  # 13 to 19 in Peru
 
 
 # ---- a database that can be lost

@@ -405,7 +405,7 @@ def test_a_sound_install_is_found_sound(shop: Terminal) -> None:
 def test_a_dead_channel_is_found(shop: Terminal) -> None:
     settings = ('hosts=["127.0.0.1"]', "port=1", "system_id=us", "password=x")
     shop.must("channels", "add", "north", "smpp", *settings)
-    said = shop("check", "--json", "--wait-s", "0.3")
+    said = shop("check", "--json", "--wait-s", "1.5")
     sound, words = findings(said)["channel north"]
     assert (said.code, sound) == (1, False)
     assert "127.0.0.1:1" in words

@@ -288,7 +288,7 @@ async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_peer_that_never_answers_is_a_failure_that_may_have_left() -> None:
     async with serving(None) as server, open_egress(ALLOWED) as egress:
-        outcome = await egress.request("POST", f"http://127.0.0.1:{server.port}/", timeout_s=0.05, body=b"x")
+        outcome = await egress.request("POST", f"http://127.0.0.1:{server.port}/", timeout_s=1.0, body=b"x")
     assert outcome == Failed("timeout", retry=True, left=True)
 
 

@@ -150,7 +150,7 @@ async def test_pain_3_a_long_message_is_final_by_whatever_reports_its_operator_s
 
 async def test_pain_3_one_late_report_corrects_a_whole_long_message(database: str) -> None:
     """Pain 3, once more: the only report comes when every part was given up."""
-    words = "report_delay_s=0.8 report_parts=first"
+    words = "report_delay_s=3 report_parts=first"
     async with operator(words) as simulator, plane(database, simulator, row={"report_parts": "one"}) as way:
         (outcome,) = await way.accept(long_draft(way, "门" * 150))
         assert isinstance(outcome, Accepted)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from hongyan import postgres
 from hongyan.postgres import Server
+from ports import free_port
 
 WAIT_S = 60.0
 QUICK = {"fsync": "off", "shared_buffers": "32MB"}  # kill -9 loses nothing that reached the kernel
@@ -105,7 +106,7 @@ async def test_a_backend_that_outlives_its_server_does_not_stop_the_next_start(s
     os.kill(server.pid, signal.SIGKILL)
     async with asyncio.timeout(WAIT_S):
         await server.died()
-    server.start(wait_s=1.0)
+    server.start(wait_s=WAIT_S)
     assert await ask(server, "SELECT 1") == 1
     assert backend not in postgres._processes_in(server.data)
     connection.terminate()
@@ -186,9 +187,10 @@ async def test_a_server_keeps_commits_and_answers_only_on_a_private_socket(room:
         assert await ask(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
 
 
-async def test_a_port_wants_the_password(room: Path, unused_tcp_port: int) -> None:
-    with Server(room / "state", port=unused_tcp_port, settings=QUICK) as server:
-        door = f"@127.0.0.1:{unused_tcp_port}/{postgres.DATABASE}"
+async def test_a_port_wants_the_password(room: Path) -> None:
+    port = free_port()
+    with Server(room / "state", port=port, settings=QUICK) as server:
+        door = f"@127.0.0.1:{port}/{postgres.DATABASE}"
         with pytest.raises(asyncpg.InvalidPasswordError):
             await ask(server, "SELECT 1", f"postgresql://{postgres.ROLE}:wrong{door}")
         assert await ask(server, "SELECT 1", f"postgresql://{postgres.ROLE}:{server.password}{door}") == 1

@@ -46,7 +46,8 @@ async def test_2_and_4_of_wrong_codes_at_once_5_are_compared_and_of_right_ones_1
             await opened.notify("control")
 
         async def known() -> bool:
-            return (await ask(laid, "", {"to": "13800000000", "scene": "login"}))[0] != 400
+            told = [await ask(laid, "", {"to": "13800000000", "scene": "login"}) for _ in range(8)]
+            return all(status != 400 for status, _ in told)  # asked so often, each door has been
 
         await install.until(known, "the doors do not know the template")
         verification, code = await started(laid, laid.tenant_id, "13800000001")

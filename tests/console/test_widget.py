@@ -20,6 +20,11 @@ from console.shopfront import NO_WORKER, Front, Visitor, code_of, suspicious, wr
 from hongyan.otp import slider
 
 LINE: Final = 44  # pixels: a button with one line of text
+WATCH_PROGRESS: Final = """() => {
+    const root = document.querySelector('hongyan-verify').shadowRoot
+    new MutationObserver(() => { window.progressShown ||= !!root.querySelector('progress:not([hidden])') })
+        .observe(root, { subtree: true, childList: true, attributes: true })
+}"""  # the work may be done before a look would find it going on
 FORGIVEN: Final = r"40[03]|Failed to load resource"  # a challenge that is asked for comes as a refusal
 
 
@@ -116,7 +121,8 @@ def test_a_reload_loses_nothing_and_keeps_no_code_and_no_number(
         person.page.keyboard.type(code[:4])
         kept = person.page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
         assert number not in kept
-        assert code[:4] not in re.sub(r"[0-9a-f-]{36}\.[0-9a-f]{32}|\d{13}", "", kept)
+        random_or_masked = r"[0-9a-f-]{36}\.[0-9a-f]{32}|[0-9a-f]{32}|\d{13}|\+86199\*+0022"
+        assert code[:4] not in re.sub(random_or_masked, "", kept)
         person.page.reload()
         expect(person.at("code")).to_be_visible()
         expect(person.page.locator("hongyan-verify .again")).to_have_text(re.compile(r"\d+ 秒后可重新发送"))
@@ -310,9 +316,10 @@ def test_who_cannot_see_a_picture_lets_the_browser_work_longer_instead(
         expect(person.at("place")).to_be_focused()
         person.page.keyboard.press("Tab")
         person.page.keyboard.press("Tab")
+        person.page.evaluate(WATCH_PROGRESS)
         person.page.keyboard.press("Space")
-        expect(person.page.locator("hongyan-verify progress")).to_be_visible()
         expect(person.at("code")).to_be_focused(timeout=90_000)
+        assert person.page.evaluate("window.progressShown")
 
 
 def push(person: Visitor, left: int) -> None:

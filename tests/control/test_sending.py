@@ -438,10 +438,11 @@ async def test_only_the_ids_of_a_chunk_that_was_begun_before_are_looked_up(
     async with room(database, tmp_path) as one:
         list_id = await one.checked(numbers(1_000))  # two chunks of 500
         await one.start(list_id)
-        async with dying(one, 2) as (tools, acceptor), one.working(tools):
+        async with dying(one, 2) as (tools, acceptor), one.working(tools, lease_s=60):
             await acceptor.died.wait()
         assert looked_up == []
-        async with one.working():
+        await one.tools.database.execute("UPDATE job SET lease_until = now() WHERE state = 'running'")
+        async with one.working(lease_s=60):
             await one.until(list_id, ListStage.DONE)
         assert sum(looked_up) == 500
         assert len(await one.messages()) == 1_000

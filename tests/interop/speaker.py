@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-DEADLINE_S: Final = 20.0  # a virtual machine starts while two cores do something else
+DEADLINE_S: Final = 60.0  # a virtual machine starts while two cores do something else
 JAVA: Final = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp")  # starts soonest
 
 
