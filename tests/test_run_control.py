@@ -52,9 +52,15 @@ class Here:
 
 @asynccontextmanager
 async def managed(
-    dsn: str, layout: str = LAYOUT, *, operator: Behaviour | None = None, sessions: int = 2, **knobs: str
+    dsn: str,
+    layout: str = LAYOUT,
+    *,
+    operator: Behaviour | None = None,
+    sessions: int = 2,
+    list_rows_per_s: str = "",
 ) -> AsyncIterator[Here]:
-    async with installed(layout=layout, dsn=dsn, operator=operator, sessions=sessions, **knobs) as laid:
+    knobs = {"list_rows_per_s": list_rows_per_s} if list_rows_per_s else {}
+    async with installed(layout=layout, dsn=dsn, operator=operator, sessions=sessions, **knobs) as laid:  # type: ignore[arg-type]
         async with laid.install.database() as database, database.transaction() as tx:
             for tenant_id, email, role in (
                 (None, OPERATOR, Role.OPERATOR),

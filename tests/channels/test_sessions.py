@@ -197,9 +197,10 @@ async def test_what_comes_is_left_lying_until_half_the_window_waits_for_it(
         opened.channel.submit(parcels(4))
         await centre.until(lambda: len(centre.submits) == 4)
         await asyncio.sleep(0.05)  # time to read the answers, for one that would
+        assert opened.recorder.answers == []
         opened.channel.submit([parcel("fifth")])
         await opened.recorder.until(lambda: len(opened.recorder.answers) == 5)
-        assert len({answer.at_s for answer in opened.recorder.answers}) == 1  # read in one go
+        assert len({answer.at_s for answer in opened.recorder.answers[:4]}) == 1  # read in one go
 
 
 async def test_what_was_left_lying_is_read_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

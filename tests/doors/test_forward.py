@@ -134,7 +134,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not answer is known to be silent soon."""
     monkeypatch.setattr(pulse, "HEARD_S", 0.0)
     monkeypatch.setattr(pulse, "QUIET_S", 0.05)
-    monkeypatch.setattr(pulse, "BEAT_WAIT_S", 0.5)
+    monkeypatch.setattr(pulse, "BEAT_WAIT_S", 2.0)
 
 
 def silent(reply: Reply, outcome: str) -> None:
@@ -151,7 +151,7 @@ async def test_what_a_frozen_process_is_asked_is_refused_soon_and_never_done_whe
     async with make.world(database) as world:
         finance = await person(world, Role.FINANCE)
         async with managing(database, tmp_path) as control, door_of(world, settings) as door:
-            assert (await ask(door.port, "GET", "/v1/prices", headers=finance)).status == 200
+            assert (await until_answered(door, finance)).status == 200
             control.freeze()
             asked = [ask(door.port, "PUT", "/v1/prices", price, finance) for _ in range(8)]
             asked += [ask(door.port, "GET", path, headers=finance) for path in ("/v1/prices", "/v1/messages")]
@@ -180,6 +180,7 @@ async def test_what_was_passed_on_before_the_process_froze_is_said_to_be_not_kno
     async with make.world(database) as world:
         finance = await person(world, Role.FINANCE)
         async with managing(database, tmp_path) as control, door_of(world, settings) as door:
+            await until_answered(door, finance)
             async with world.database.transaction() as tx, asyncio.TaskGroup() as group:
                 await tx.execute("LOCK TABLE price")
                 asking = group.create_task(ask(door.port, "PUT", "/v1/prices", price, finance))
@@ -211,7 +212,7 @@ async def test_a_process_that_answers_small_questions_is_waited_for_however_long
             ):
                 await one.write(whole[:-4])
                 begun_s = asyncio.get_running_loop().time()
-                while asyncio.get_running_loop().time() - begun_s < 3 * (pulse.QUIET_S + pulse.BEAT_WAIT_S):
+                while asyncio.get_running_loop().time() - begun_s < pulse.QUIET_S + 1.5 * pulse.BEAT_WAIT_S:
                     assert (await ask(door.port, "GET", "/v1/prices", headers=finance)).status == 200
                 await one.write(whole[-4:])
                 assert (await one.reply()).status == 201

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -251,7 +251,7 @@ async def test_a_message_travels_from_the_door_to_an_operator_and_back(database:
         (attempt,) = told["attempts"]
         assert attempt["channel"] == told["channel"] == attempt["decision"]["route"]["channel"]
         assert attempt["upstream_id"]
-        assert attempt["sent_at"] <= attempt["acked_at"]
+        assert datetime.fromisoformat(attempt["sent_at"]) <= datetime.fromisoformat(attempt["acked_at"])
         assert "suppression" in told["decision"]["passed"]
         groups = "status,cause,channel,operator,province,template"
         counted = await ask(door.port, "GET", f"/v1/statistics?by=day&group={groups}", headers=headers)

@@ -363,5 +363,7 @@ async def test_a_door_that_stops_or_starts_again_counts_no_sessions_it_does_not_
         ):
             esme.submit(submit())
             assert (await esme.acks())[0].command_status == 0
-        async with await Esme.bound(door.ports["smpp"], BIND):  # at once: the other has said that it is gone
-            pass
+        async with await Esme.bound(
+            door.ports["smpp"], BIND
+        ) as esme:  # at once: the other has said that it is gone
+            assert esme.of(smpp.BindResp)[0].command_status == 0

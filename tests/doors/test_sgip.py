@@ -10,6 +10,7 @@ from doors.client import QUIET, enter, login, reply, town, written
 from doors.hosting import PASSWORD
 from hongyan.wire import sgip
 from hongyan.wire.sgip import LoginType, Result
+from ports import free_port
 from simulator.sp import NODE, Listener, Sgip
 
 
@@ -178,8 +179,7 @@ async def test_a_customer_who_does_not_let_us_in_or_breaks_off_is_dialled_again(
 
 
 async def test_failures_in_a_row_are_counted_until_something_is_taken(database: str) -> None:
-    async with Listener() as listener:
-        pass  # it had a port, and is gone
+    listener = Listener(port=free_port())  # nobody listens there yet
     async with (
         town(database, "sgip", deliver_to=f"127.0.0.1:{listener.port}") as (way, door, _),
         await enter(Sgip, door) as sp,

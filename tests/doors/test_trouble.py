@@ -2,10 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from doors import client
 from doors.client import enter
 from doors.hosting import PASSWORD, log_in_as
 from doors.test_protocols import BIND, long_parts, submit, town
+from hongyan.doors import protocols
 from hongyan.doors.telling import ROUND_MAX, Telling
 from hongyan.doors.tongues.smpp import Smpp
 from hongyan.doors.tongues.tongue import Numbers
@@ -46,7 +49,10 @@ async def test_a_login_that_could_not_be_counted_takes_no_seat(database: str) ->
             assert esme.of(smpp.BindResp)[0].command_status == 0
 
 
-async def test_a_login_that_is_disabled_submits_nothing_more(database: str) -> None:
+async def test_a_login_that_is_disabled_submits_nothing_more(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocols, "LOOK_S", 60.0)  # by then it would be logged out
     async with town(database) as (way, door, _), await Esme.bound(door.ports["smpp"], BIND) as esme:
         await way.database.execute("UPDATE login SET active = false")
         await way.keeper.load()

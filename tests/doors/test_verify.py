@@ -251,9 +251,9 @@ async def test_3_after_50_wrong_codes_in_30_days_another_factor_is_required(call
 async def test_6_a_code_lives_for_300_seconds(caller: Caller) -> None:
     verification = await caller.start()
     code = await caller.code(verification)
-    await move(caller.world, 299)
+    await move(caller.world, 290)
     assert (await caller.check(verification, await caller.wrong(verification)))["reason"] == "wrong"
-    await move(caller.world, 1.5)
+    await move(caller.world, 10.5)
     late = await caller.check(verification, code)
     assert (late["valid"], late["reason"]) == (False, "expired")
 
@@ -442,7 +442,8 @@ async def test_a_forged_proof_is_none(caller: Caller, doors: list[Served]) -> No
     verification = await caller.start()
     proof = (await caller.check(verification, await caller.code(verification)))["proof"]
     head, body, mac = proof.split(".")
-    for forged in (f"{head}.{body}.{mac[:-2]}AA", f"{head}.{body}.", "", f"..{mac}", f"{head}.e30.{mac}"):
+    other = ("B" if mac[0] == "A" else "A") + mac[1:]
+    for forged in (f"{head}.{body}.{other}", f"{head}.{body}.", "", f"..{mac}", f"{head}.e30.{mac}"):
         assert (await caller.ask("/redeem", {"proof": forged})).code == "Verify.ProofInvalid"
     assert isinstance(doors[0].door.issuer, Issuer)
     assert clock.now_s() > 0

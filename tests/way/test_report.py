@@ -128,7 +128,7 @@ async def taken(one: Plane, message_id: MessageId, parts: int = 1) -> Sequence[s
 
 
 async def test_a_report_before_its_ack_is_kept(database: str) -> None:
-    async with operator("early_share=1 ack_delay_s=0.1") as simulator, plane(database, simulator) as one:
+    async with operator("early_share=1 ack_delay_s=1") as simulator, plane(database, simulator) as one:
         await one.up()
         message_id = await one.send()
         await one.until("SELECT 1 FROM early_report")

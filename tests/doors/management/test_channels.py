@@ -15,6 +15,7 @@ from hongyan.control.permissions import Role
 from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
 from hongyan.vocab.message import Status
+from hongyan.way import snapshot
 from plane import books_balance
 
 SMPP: Final = {"hosts": ["127.0.0.1"], "port": 1, "system_id": "us", "password": "knock"}
@@ -343,7 +344,10 @@ async def second_address(port: int) -> AsyncIterator[int]:
         server.close()
 
 
-async def test_changes_reach_a_running_gateway_within_a_second_and_nothing_is_lost(database: str) -> None:
+async def test_a_running_gateway_is_told_of_changes_and_nothing_is_lost(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "RELOAD_S", 60.0)  # who is not told hears of it too late for this test
     quick = behaviour.parse("report_delay_s=0.01")
     async with (
         Simulator(quick) as operator,
@@ -359,15 +363,11 @@ async def test_changes_reach_a_running_gateway_within_a_second_and_nothing_is_lo
         settings = (await data(both.desk, "GET", target))["settings"]
         binds = operator.statistics().binds
         await data(both.desk, "PATCH", target, {"settings": settings | {"port": port, "password": "fresh"}})
-        changed_s = time.monotonic()
         await both.way.holds(lambda: operator.statistics().binds > binds)
-        assert time.monotonic() - changed_s < 1.0
         await both.way.up()
         line = both.way.gateway.lines.open[channel_id]
         await data(both.desk, "PATCH", target, {"parts_per_s": 500})
-        changed_s = time.monotonic()
         await both.way.holds(lambda: line.pacer.rate_per_s == 500)
-        assert time.monotonic() - changed_s < 1.0
         ids = await sending
         for message_id in ids:
             assert (await both.way.final(message_id))["status"] == Status.DELIVERED.number
@@ -422,7 +422,7 @@ async def test_a_live_look_comes_as_one_finished_answer(database: str) -> None:
     ):
         await both.way.up()
         channel_id = both.way.laid.channels[0]
-        looking = asyncio.create_task(data(both.desk, "GET", f"/v1/channels/{channel_id}/trace?seconds=2"))
+        looking = asyncio.create_task(data(both.desk, "GET", f"/v1/channels/{channel_id}/trace?seconds=4"))
         channel: Any = both.way.gateway.channel(channel_id)
         await both.way.holds(lambda: channel._sessions.trace.on)
         await both.way.final(await both.way.send("13800138000"))

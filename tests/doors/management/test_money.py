@@ -1,9 +1,14 @@
 """Prices, the ledger, packages and bills over the API."""
 
 import asyncio
+from datetime import timedelta
+from typing import Final
 
 from doors.management.desk import desk
+from hongyan import clock
 from hongyan.control.permissions import Role
+
+NEXT_YEAR: Final = f"{clock.now() + timedelta(days=300):%Y-%m-%dT00:00:00Z}"
 
 
 async def test_a_tenant_sees_the_prices_that_count_for_it_and_no_others(database: str) -> None:
@@ -50,7 +55,7 @@ async def test_a_reference_is_booked_once_however_often_and_by_however_many_it_i
         asked = [one.ask("POST", f"/v1/ledger/top-up{of}", body, as_=Role.FINANCE) for _ in range(4)]
         assert sorted([reply.status for reply in await asyncio.gather(*asked)]) == [200, 409, 409, 409]
         package = {
-            "name": "n", "parts": 1, "part_micro": 1, "paid_micro": 0, "expires_at": "2027-06-01T00:00:00Z",
+            "name": "n", "parts": 1, "part_micro": 1, "paid_micro": 0, "expires_at": NEXT_YEAR,
             "reference": "invoice 1",
         }  # fmt: skip
         assert (await one.ask("POST", f"/v1/packages{of}", package, as_=Role.FINANCE)).status == 409
@@ -96,7 +101,7 @@ async def test_a_package_is_sold_and_shown_with_what_is_left(database: str) -> N
     async with desk(database) as one:
         package = {
             "name": "notices", "parts": 100, "part_micro": 40_000, "paid_micro": 3_000_000,
-            "expires_at": "2027-06-01T00:00:00Z",
+            "expires_at": NEXT_YEAR,
         }  # fmt: skip
         sold = await one.ask(
             "POST", f"/v1/packages?tenant_id={one.world.tenant_id}", package, as_=Role.FINANCE

@@ -1,5 +1,6 @@
 """Rules are kept in order, and a dry run says what a gateway then does."""
 
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -275,12 +276,13 @@ async def test_the_rules_that_would_speak_are_told_and_nothing_is_stored(databas
             promotional = await ask(both, to, template="promotional")
             assert promotional["rules"][-3]["rule"] == "suppression"
             assert (await refusals(template="none"))["door"] == "Template.NotFound"
-            night = "2026-03-04T23:30:00+08:00"
+            day = clock.now().date() + timedelta(days=30)
+            night = f"{day}T23:30:00+08:00"
             said = await ask(both, "+8613800138001", template="promotional", at=night)
             assert (said["verdict"], said["waits_for"]) == ("waits", "hours")
             (hours,) = [rule for rule in said["rules"] if rule["rule"] == "hours"]
-            assert hours["until"] == "2026-03-05T00:00:00Z"
-            said = await ask(both, template="promotional", at="2026-03-04T12:00:00+08:00")
+            assert hours["until"] == f"{day + timedelta(days=1)}T00:00:00Z"
+            said = await ask(both, template="promotional", at=f"{day}T12:00:00+08:00")
             assert [r["code"] for r in said["rules"] if r["says"] == "refuses"] == ["Number.Unsubscribed"]
             bad = await both.desk.ask(
                 "POST", "/v1/routes/dry-run", {"tenant_id": both.way.tenant_id, "to": "123"}

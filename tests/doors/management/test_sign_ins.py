@@ -179,7 +179,7 @@ async def test_an_authenticator_is_enrolled_confirmed_asked_for_and_removed(data
         right = {totp.at(now + step) for step in (-30, 0, 30)}
         wrong = next(code for code in ("000000", "111111", "222222", "333333") if code not in right)
         assert (await as_token(d, token, "POST", "/v1/me/totp/confirm", {"code": wrong})).status == 400
-        confirmed = await as_token(d, token, "POST", "/v1/me/totp/confirm", {"code": totp.at(now - 30)})
+        confirmed = await as_token(d, token, "POST", "/v1/me/totp/confirm", {"code": totp.at(now)})
         codes = confirmed.json["data"]["recovery_codes"]
         assert len(codes) == 10
         assert (await as_token(d, token, "GET", "/v1/me")).code == "Auth.SignInEnded"
@@ -187,8 +187,8 @@ async def test_an_authenticator_is_enrolled_confirmed_asked_for_and_removed(data
         me = (await as_token(d, token, "GET", "/v1/me")).json["data"]
         assert (me["user"]["totp"], me["totp_recommended"], me["recovery_codes_left"]) == (True, False, 10)
         assert (await sign_in(d)).code == "Auth.OneTimeCodeNeeded"
-        assert (await sign_in(d, totp=totp.at(now))).status == 200
-        assert (await sign_in(d, totp=totp.at(now))).code == "Auth.SignInFailed"
+        assert (await sign_in(d, totp=totp.at(now + 30))).status == 200  # the next one; that of now is used
+        assert (await sign_in(d, totp=totp.at(now + 30))).code == "Auth.SignInFailed"
         gone = await as_token(d, token, "POST", "/v1/me/totp/remove", proof | {"code": codes[0]})
         assert gone.status == 200
         assert (await sign_in(d)).status == 200

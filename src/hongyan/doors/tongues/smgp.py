@@ -8,7 +8,6 @@ whatever its timestamp says). Surprise: SMGP has no word for "slower"; system bu
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
-from hongyan import clock
 from hongyan.doors.tongues import mainland
 from hongyan.doors.tongues.tongue import (
     ALWAYS,
@@ -85,12 +84,13 @@ class MsgIds:
 
     def make(self, count: int) -> Sequence[bytes]:
         """Return so many ids in a row."""
-        minute, second = divmod(clock.now_s(), 60)
+        now = china_now()
+        minute, second = divmod(now.timestamp(), 60)
         if minute != self._minute:
             self._minute, self._next = int(minute), 0
         counter = max(self._next, int(second * COUNTED_PER_S))
         self._next = counter + count
-        return smgp.group_ids(smgp.make_msg_id(self._gateway, china_now(), counter % 1_000_000), count)
+        return smgp.group_ids(smgp.make_msg_id(self._gateway, now, counter % 1_000_000), count)
 
 
 class Smgp:
