@@ -210,7 +210,9 @@ def test_a_channel_says_beforehand_what_it_takes() -> None:
 
 
 async def test_a_wrong_key_is_no_fault_of_the_message_and_stops_the_channel() -> None:
-    async with Provider(Gateway(taking)) as provider, against(provider, access_key_secret="wrong") as opened:
+    # A rest long enough that a slow machine looks at it in time.
+    settings = {"access_key_secret": "wrong", "backoff_s": 0.5, "backoff_s_max": 0.5}
+    async with Provider(Gateway(taking)) as provider, against(provider, **settings) as opened:
         (outcome,) = await opened.send(filed())
         assert isinstance(outcome, Unreachable)
         assert opened.channel.state().link is Link.DOWN
@@ -245,7 +247,9 @@ async def test_an_answer_with_nothing_where_words_may_stand_is_an_ack() -> None:
 
 
 async def test_throttling_by_the_gateway_pauses_the_channel() -> None:
-    async with Provider(lambda _: fault("Throttling.User")) as provider, against(provider) as opened:
+    # Long enough that a slow machine looks at it in time.
+    pause = {"throttle_pause_s": 0.5, "throttle_pause_s_max": 0.5}
+    async with Provider(lambda _: fault("Throttling.User")) as provider, against(provider, **pause) as opened:
         (outcome,) = await opened.send(filed())
         assert isinstance(outcome, Throttled)
         assert outcome.code == "Throttling.User"

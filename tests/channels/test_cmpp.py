@@ -283,7 +283,12 @@ async def test_gotcha_26_flow_control_pauses_the_channel_and_keeps_the_order() -
         count = len(talk.gateway.submits)
         talk.answer(submit, {2: Result.FLOW, 3: 103}.get(count, 0), msg_id=count)
 
-    async with Gateway(too_fast) as gateway, Opened(gateway, verdicts={"103": "throttled"}) as opened:
+    # Long enough that a slow machine looks at it in time.
+    pause = {"throttle_pause_s": 0.5, "throttle_pause_s_max": 0.5}
+    async with (
+        Gateway(too_fast) as gateway,
+        Opened(gateway, verdicts={"103": "throttled"}, **pause) as opened,
+    ):
         recorder, channel = opened.recorder, opened.channel
         channel.submit([structs.replace(one, encoding=Encoding.ASCII) for one in parcels(4)])
         await recorder.until(lambda: len(recorder.answers) == 4)

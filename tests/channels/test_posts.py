@@ -16,6 +16,7 @@ from .centre import Recorder, parcel, parcels
 from .providers import Answered, Asked, HangUp, Opened, Provider, Reply, Silence
 
 DESCRIBED = {"body": {"to": "{number}", "text": "{text}"}, "ok_path": "code", "id_path": "id"}
+REST = {"backoff_s": 0.5, "backoff_s_max": 0.5}  # long enough that a slow machine looks at it in time
 
 
 def against(provider: Provider, **settings: object) -> Opened:
@@ -64,7 +65,7 @@ async def test_a_connection_that_is_refused_certainly_carried_nothing() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
-        async with Opened("custom_http", {"url": url, **DESCRIBED}) as opened:
+        async with Opened("custom_http", {"url": url, **DESCRIBED, **REST}) as opened:
             (outcome,) = await opened.send(parcel())
             assert isinstance(outcome, Unreachable)
             assert opened.channel.state().link is Link.DOWN
@@ -130,9 +131,13 @@ async def test_the_channel_says_when_its_pace_lets_something_leave_again() -> No
 
 async def test_throttling_pauses_the_channel_and_says_for_how_long() -> None:
     replies = [Reply(b"", status=429, headers={"Retry-After": "1"}), Reply({"code": 0, "id": "2"})]
-    async with Provider(lambda _: replies.pop(0)) as provider, against(provider) as opened:
+    pause_s = 0.5  # long enough that a slow machine looks at it in time
+    async with (
+        Provider(lambda _: replies.pop(0)) as provider,
+        against(provider, throttle_pause_s_max=pause_s) as opened,
+    ):
         (outcome,) = await opened.send(parcel())
-        assert outcome == Throttled(0.2, "429")  # as they ask, within throttle_pause_s_max
+        assert outcome == Throttled(pause_s, "429")  # as they ask, within throttle_pause_s_max
         assert opened.recorder.states[-1].link is Link.THROTTLED
         assert opened.channel.room() == 0
         assert await opened.send(parcel()) == [Ack("2", "2")]  # send() waits for room
@@ -140,7 +145,7 @@ async def test_throttling_pauses_the_channel_and_says_for_how_long() -> None:
 
 async def test_after_a_rest_one_parcel_tries_the_provider_out() -> None:
     replies = [Reply(b"", status=403), Reply(b"", status=403), Reply({"code": 0, "id": "3"})]
-    async with Provider(lambda _: replies.pop(0)) as provider, against(provider) as opened:
+    async with Provider(lambda _: replies.pop(0)) as provider, against(provider, **REST) as opened:
         channel, recorder = opened.channel, opened.recorder
         assert await opened.send(parcel()) == [Unreachable("status 403")]
         assert (channel.state().link, channel.state().reason) == (Link.DOWN, "status 403")
@@ -152,7 +157,7 @@ async def test_after_a_rest_one_parcel_tries_the_provider_out() -> None:
 
 
 async def test_a_provider_that_falls_silent_is_left_alone() -> None:
-    async with Provider(lambda _: HangUp()) as provider, against(provider) as opened:
+    async with Provider(lambda _: HangUp()) as provider, against(provider, **REST) as opened:
         for _ in range(3):
             assert isinstance((await opened.send(parcel()))[0], Unsure)
         assert opened.channel.state().link is Link.DOWN

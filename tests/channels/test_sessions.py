@@ -1,6 +1,7 @@
 """Sessions against a real centre on loopback. Names follow the pains and gotchas they answer."""
 
 import asyncio
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,7 +66,11 @@ async def test_gotcha_26_throttling_pauses_the_channel_and_keeps_the_order() -> 
         else:
             talk.ack(submit, f"{len(talk.centre.submits)}")
 
-    async with Centre(throttle_second) as centre, Opened(centre) as opened:
+    # The pause is long enough that a slow machine looks at it in time.
+    async with (
+        Centre(throttle_second) as centre,
+        Opened(centre, throttle_pause_s=0.5, throttle_pause_s_max=0.5) as opened,
+    ):
         recorder, channel = opened.recorder, opened.channel
         channel.submit(parcels(4))
         await recorder.until(lambda: len(recorder.answers) == 4)
@@ -328,18 +333,19 @@ async def test_a_pair_submits_over_one_connection_and_hears_over_the_other() -> 
 
 async def test_without_a_session_a_parcel_is_unreachable_and_the_reason_is_told() -> None:
     recorder = Recorder()
-    async with Centre() as centre:
-        port = centre.port
-    channel = build(port, backoff_s=5.0, backoff_s_max=5.0)  # nobody listens there any more
-    await channel.open(recorder)
-    await recorder.until(lambda: bool(recorder.states and recorder.states[-1].reason))
-    assert channel.state().link is Link.DOWN
-    assert channel.room() == 0
-    channel.submit(parcels(2))
-    await recorder.until(lambda: len(recorder.answers) == 2)
-    outcomes = [answer.outcome for answer in recorder.answers]
-    assert all(isinstance(outcome, Unreachable) and str(port) in outcome.reason for outcome in outcomes)
-    await channel.close()
+    with socket.socket() as nobody:  # bound and not listening: it refuses, and nobody else is given the port
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        channel = build(port, backoff_s=5.0, backoff_s_max=5.0)
+        await channel.open(recorder)
+        await recorder.until(lambda: bool(recorder.states and recorder.states[-1].reason))
+        assert channel.state().link is Link.DOWN
+        assert channel.room() == 0
+        channel.submit(parcels(2))
+        await recorder.until(lambda: len(recorder.answers) == 2)
+        outcomes = [answer.outcome for answer in recorder.answers]
+        assert all(isinstance(outcome, Unreachable) and str(port) in outcome.reason for outcome in outcomes)
+        await channel.close()
 
 
 async def test_a_parcel_the_wire_cannot_carry_is_declined_and_the_others_go() -> None:

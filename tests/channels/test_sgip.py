@@ -196,7 +196,9 @@ async def test_a_refused_login_is_told_in_the_smgs_words() -> None:
 
 
 async def test_gotcha_26_88_pauses_the_channel_and_keeps_the_order() -> None:
-    async with Smg(refuse(0, 88, 88)) as smg, opened(smg) as up:
+    # Long enough that a slow machine looks at it in time.
+    pause = {"throttle_pause_s": 0.5, "throttle_pause_s_max": 0.5}
+    async with Smg(refuse(0, 88, 88)) as smg, opened(smg, **pause) as up:
         up.channel.submit(texts_of(4))
         answers = await up.answers(4)
         assert [type(answer.outcome) for answer in answers] == [Ack, Throttled, Throttled, Ack]

@@ -222,7 +222,9 @@ async def test_gotcha_26_no_status_says_slower_until_the_account_does() -> None:
 
 
 async def test_gotcha_26_a_configured_status_pauses_the_channel_and_keeps_the_order() -> None:
-    async with Gateway(refuse(0, 130, 130)) as gateway, opened(gateway, verdicts={"130": "throttled"}) as up:
+    # A pause long enough that a slow machine looks at it in time.
+    settings = {"verdicts": {"130": "throttled"}, "throttle_pause_s": 0.5, "throttle_pause_s_max": 0.5}
+    async with Gateway(refuse(0, 130, 130)) as gateway, opened(gateway, **settings) as up:
         up.channel.submit(parcels_of(4))
         answers = await up.answers(4)
         assert [type(outcome) for outcome in outcomes(answers)] == [Ack, Throttled, Throttled, Ack]

@@ -195,7 +195,9 @@ async def test_what_is_not_filed_is_declined_and_asks_nobody() -> None:
 
 
 async def test_a_wrong_key_is_no_fault_of_the_message_and_stops_the_channel() -> None:
-    async with Provider(Gateway(taking)) as provider, against(provider, secret_key="wrong") as opened:
+    # A rest long enough that a slow machine looks at it in time.
+    settings = {"secret_key": "wrong", "backoff_s": 0.5, "backoff_s_max": 0.5}
+    async with Provider(Gateway(taking)) as provider, against(provider, **settings) as opened:
         assert await opened.send(filed(values=VALUES)) == [Unreachable("AuthFailure.SignatureFailure: no")]
         assert opened.channel.state().link is Link.DOWN
 

@@ -128,7 +128,9 @@ async def test_a_text_they_never_take_is_not_cut_for_them() -> None:
 
 
 async def test_a_wrong_token_is_no_fault_of_the_message_and_stops_the_channel() -> None:
-    async with Provider(Api()) as provider, against(provider, auth_token="wrong") as opened:
+    # A rest long enough that a slow machine looks at it in time.
+    settings = {"auth_token": "wrong", "backoff_s": 0.5, "backoff_s_max": 0.5}
+    async with Provider(Api()) as provider, against(provider, **settings) as opened:
         assert await opened.send(parcel()) == [Unreachable("20003: no")]
         assert opened.channel.state().link is Link.DOWN
 

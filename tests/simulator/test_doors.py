@@ -7,6 +7,7 @@ from hongyan.vocab import text as wording
 from hongyan.vocab.text import Encoding, Split, TextPart
 from hongyan.wire import cmpp, sgip, smgp
 from hongyan.wire.session import End
+from ports import free_port
 from simulator.esme import NUMBER, SENDER, Esme
 from simulator.sp import NAME, SECRET, Cmpp, Cmpp2, Sgip, Smgp, Sp
 
@@ -414,7 +415,7 @@ async def test_a_protocol_has_one_door() -> None:
 @DOORS
 async def test_an_outage_forgets_nothing(kind: type[Sp]) -> None:
     simulator = build(kind, "report_delay_s=0.02")
-    port = await simulator.start()
+    port = await simulator.start(port=free_port())  # one that nobody is given during the outage
     async with await kind.entered(port) as sp:
         sp.text()
         await sp.acks()

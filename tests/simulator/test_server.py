@@ -12,6 +12,7 @@ from hongyan.simulator.record import Statistics
 from hongyan.vocab.text import Encoding, Split
 from hongyan.wire import smpp
 from hongyan.wire.smpp import CommandStatus, MessageState
+from ports import free_port
 from simulator.esme import NUMBER, SENDER, Esme, submission
 from simulator.hearing import PATIENCE_S
 
@@ -322,7 +323,7 @@ async def test_reports_wait_for_a_session_while_nobody_is_bound() -> None:
 
 async def test_an_outage_forgets_nothing() -> None:
     simulator = build("report_delay_s=0.02")
-    port = await simulator.start()
+    port = await simulator.start(port=free_port())  # one that nobody is given during the outage
     async with await Esme.bound(port) as esme:
         esme.text()
         await esme.acks()

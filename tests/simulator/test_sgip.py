@@ -111,7 +111,7 @@ async def test_what_lies_unread_while_the_operator_rests_is_no_silence_of_the_sp
 async def test_an_outage_ends_the_operator_s_own_connections_too() -> None:
     async with Listener() as listener:
         simulator = build("report_delay_s=0.02", sp=listener)
-        port = await simulator.start()
+        port = await simulator.start(port=free_port())  # one that nobody is given during the outage
         async with await Sgip.entered(port) as sp:
             sp.text(copies=2)
             await listener.reports()
