@@ -84,3 +84,13 @@ def test_promotions_have_a_rate_only_beside_others() -> None:
     assert not machine.yielding.holds
     machine.run(1, took_s=BUSY_S, others=True)
     assert machine.yielding.holds
+
+
+def test_two_commits_in_one_tick_of_the_clock_are_no_measure_of_a_rate() -> None:
+    yielding = Yielding()
+    yielding.others(1.0)
+    yielding.ticked(SHORT_S, 1.0)
+    yielding.ticked(BUSY_S, 1.0)
+    assert not yielding.holds
+    yielding.ticked(BUSY_S, 1.01)
+    assert yielding.holds

@@ -75,7 +75,7 @@ class Yielding:
         elif took_s <= self._long_s:
             if self._rate:
                 self._rate += MORE * min(since_last_s, LESS_GAP_S)
-        elif now_s - self._slowed_s >= LESS_GAP_S:
+        elif now_s - self._slowed_s >= LESS_GAP_S and now_s > self._since_s:
             seen = self._left / (now_s - self._since_s)
             self._rate = max(RATE_MIN, LESS * min(self._rate or seen, seen))
             self._slowed_s = now_s
