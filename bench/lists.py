@@ -38,7 +38,7 @@ from hongyan.way.snapshot import Keeper
 
 SMSC_PORT = 19775
 WORKER_DOOR = 900  # its number among doors: its shards of balances and tallies are its own
-BEFORE_S = 5.0
+BEFORE_S = 20.0
 PIECE_ROWS = 10_000
 WAL_FILES = 110  # as min_wal_size keeps
 TENANT = TenantId(1)
@@ -157,16 +157,23 @@ async def wear(known: settings.Settings) -> None:
         await connection.close()
 
 
-async def drive(arguments: argparse.Namespace, adapter: Adapter, worker: int) -> dict[str, Any]:
+async def lay(arguments: argparse.Namespace, adapter: Adapter, country: str) -> None:
+    """Lay what the worker is to find: its rules are read as it starts, and then every five seconds."""
     known = settings.read(adapter.environment)
+    if not arguments.new:
+        await wear(known)
     async with run.open_database(known) as database:
-        vault = await run.open_vault(database, known)
-        country, beginning = by_day()
-        if not arguments.new:
-            await wear(known)
         await database.execute("UPDATE webhook SET active = false")
         await database.execute("UPDATE tenant SET countries = countries || $1::text", country)
         await database.notify("control")
+
+
+async def drive(
+    arguments: argparse.Namespace, adapter: Adapter, worker: int, beginning: str
+) -> dict[str, Any]:
+    known = settings.read(adapter.environment)
+    async with run.open_database(known) as database:
+        vault = await run.open_vault(database, known)
         keeper = Keeper(database, vault)
         snapshot = await keeper.load()
         gc.disable()  # a collection here takes 60 to 120 ms, and would be counted as a slow answer
@@ -180,6 +187,11 @@ async def drive(arguments: argparse.Namespace, adapter: Adapter, worker: int) ->
                 assert told.state not in (ListStage.FAILED, ListStage.PAUSED), told
                 await asyncio.sleep(0.1)
             return time.monotonic()
+
+        end_s, since_s = time.monotonic() + BEFORE_S, time.time()
+        before = await codes(adapter, arguments.code_rate, lambda: time.monotonic() < end_s, 0)
+        await asyncio.sleep(1)
+        delivered_before = await delivery_ms(database, since_s)
 
         begun_s = time.monotonic()
         read = await lists.read_in(
@@ -199,11 +211,6 @@ async def drive(arguments: argparse.Namespace, adapter: Adapter, worker: int) ->
         check_s = await until(ListStage.CHECKED) - begun_s
         memory["after the check"] = memory_mb(worker)
 
-        end_s, since_s = time.monotonic() + BEFORE_S, time.time()
-        before = await codes(adapter, arguments.code_rate, lambda: time.monotonic() < end_s, 0)
-        await asyncio.sleep(1)
-        delivered_before = await delivery_ms(database, since_s)
-
         ended = asyncio.Event()
         since_s, begun_s = time.time(), time.monotonic()
         async with database.transaction() as tx:
@@ -219,6 +226,7 @@ async def drive(arguments: argparse.Namespace, adapter: Adapter, worker: int) ->
         await asyncio.sleep(2)
         told = await state()
         assert told.sending is not None
+        assert told.sending.accepted == arguments.rows, told
         (stored,) = await database.fetch("SELECT count(*) AS n FROM message WHERE purpose <> 0")
         return {
             "rows": arguments.rows,
@@ -255,10 +263,12 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o711)  # root's PostgreSQL runs as another user
         with started(folder) as adapter:
+            country, beginning = by_day()
+            uvloop.run(lay(arguments, adapter, country))
             command = [PYTHON, "-m", "bench.lists", "--work"]
             worker = subprocess.Popen(command, cwd=HOME, env=adapter.environment)
             try:
-                result = uvloop.run(drive(arguments, adapter, worker.pid))
+                result = uvloop.run(drive(arguments, adapter, worker.pid, beginning))
             finally:
                 worker.kill()
                 worker.wait()

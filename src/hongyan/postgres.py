@@ -45,7 +45,7 @@ SUPERUSER: Final = "postgres"
 SOCKET_PORT: Final = 5432  # only a suffix of the socket's name while nothing listens on TCP
 SOCKET_PATH_OCTETS_MAX: Final = 107  # sun_path of unix(7) less its final NUL
 LOG_OCTETS_MAX: Final = 16 * 2**20  # at a start a longer log becomes postgres.log.1
-SHARED_BUFFERS_MB_MAX: Final = 512
+SHARED_BUFFERS_MB_MAX: Final = 256  # what a large list fills in 20 s; the kernel writes by itself after 30
 POLL_S: Final = 0.01
 WATCH_S: Final = 0.1
 ABORT_WAIT_S: Final = 5.0  # SIGQUIT makes PostgreSQL leave at once; what is still there is killed
@@ -459,6 +459,11 @@ def _settings(memory_mb: int) -> dict[str, str]:
         "full_page_writes": "on",
         "synchronous_commit": "on",
         "shared_buffers": f"{max(32, min(SHARED_BUFFERS_MB_MAX, memory_mb // 8))}MB",
+        # Pages are written as they come, and never a heap of them at once: commits wait for the same disk.
+        "bgwriter_delay": "50ms",
+        "bgwriter_lru_maxpages": "1000",
+        "bgwriter_lru_multiplier": "4",
+        "backend_flush_after": "256kB",
         "effective_cache_size": f"{max(64, memory_mb // 2)}MB",
         "max_connections": "100",
         "max_locks_per_transaction": "256",  # day partitions: one statement may lock many
