@@ -90,6 +90,7 @@ async def work(known: settings.Settings) -> None:
             tasks.create_task(acceptor.run())
             tasks.create_task(Runner(tools, sending.KINDS, (sending.forget,), look_gap_s=0.1).run())
             rooms.collect_seldom()  # as every process of the program does
+            rooms.stand_back()  # as control does
 
 
 async def codes(adapter: Adapter, rate: float, going: Callable[[], bool], first: int) -> Answers:

@@ -163,7 +163,8 @@ _COUNTED: LiteralString = """
                     WHERE h >> 32 > $4 - EXCLUDED.same_s AND (h & 4294967295) = (EXCLUDED.hits[1] & 4294967295)) = 0)
               FROM unnest(f.hits) AS h)
     RETURNING key
-), cleared AS MATERIALIZED (
+)"""
+_CLEARED: LiteralString = """MATERIALIZED (
     SELECT * FROM item
      WHERE NOT id IN (SELECT id FROM stopped) AND (fkey IS NULL OR fkey IN (SELECT key FROM counted))
 )"""
@@ -206,7 +207,7 @@ _LEFT_OUT: LiteralString = """ AS reason
   FROM item i WHERE NOT i.id IN (SELECT id FROM passed)
 """
 # Where no request has a key, all that is cleared has passed.
-ACCEPT_SQL: LiteralString = (_ITEM + _COUNTED + _STORED + "3)" + _LEFT_OUT).replace("cleared AS", "passed AS")
+ACCEPT_SQL: LiteralString = _ITEM + _COUNTED + ", passed AS " + _CLEARED + _STORED + "3)" + _LEFT_OUT
 # A key that was seen before stops its message, whatever else does; one that comes twice at this moment claims it once.
 ACCEPT_ONCE_SQL: LiteralString = (
     _ITEM
@@ -214,6 +215,8 @@ ACCEPT_ONCE_SQL: LiteralString = (
      UNION ALL
     SELECT i.id, 4 FROM item i JOIN idempotency d ON d.key_id = i.key_id AND d.key = i.key"""
     + _COUNTED
+    + ", cleared AS "
+    + _CLEARED
     + """, claimed AS (
     INSERT INTO idempotency (key_id, key, body, first_id)
     SELECT key_id, key, body, id FROM cleared WHERE key IS NOT NULL ORDER BY key_id, key
@@ -242,73 +245,17 @@ async def store(
     """
     now = clock.now()
     now_s = now.timestamp()
-    values: list[tuple[Any, ...]] = []
+    items: list[tuple[Any, ...]] = []
     for row in rows:
-        cleared, tenant_id = row.cleared, row.key.tenant.id
-        wording, place = cleared.wording, cleared.place
-        due_s = cleared.due_at_s
-        owner = HELD_OWNER if row.held else 0 if due_s else owner_for(wording.purpose.number)
-        row.handed = None
-        if owner > 0:
-            row.handed = Handed(
-                id=row.id.bytes,
-                tenant_id=tenant_id,
-                lane=wording.purpose.number,
-                number=cleared.number.e164,
-                text=wording.text,
-                extension=cleared.extension,
-                part_count=cleared.part_count,
-                country=place.country,
-                operator=place.operator,
-                expires_at_s=now_s + cleared.validity_s,
-                price_micro=cleared.price_micro,
-                resend=wording.resend,
-                sandbox=row.key.sandbox,
-                owner=owner,
-                template_id=wording.template_id,
-                signature_id=wording.signature.id,
-                params=row.params if sends_templates else None,
-                avoid_channel=row.avoid_channel,
-                province=place.province,
-            )
-        values.append(
-            (
-                tenant_id,
-                db.Uuid(row.id.bytes),
-                row.key.app_id,
-                wording.purpose.number,
-                cleared.part_count,
-                wording.signature.id,
-                wording.template_id,
-                cleared.price_micro,
-                due_s,
-                cleared.validity_s,
-                row.decision,
-                row.phone_index,
-                row.sealed,
-                place.country,
-                place.operator,
-                place.province,
-                cleared.extension,
-                row.reference,
-                owner,
-                row.key.sandbox,
-                wording.resend,
-                row.fkey,
-                row.hit,
-                row.limits.minute,
-                row.limits.hour,
-                row.limits.day,
-                row.key.tenant.duplicate_s,
-                *_idempotency_of(row),
-            )
-        )
-    sql = ACCEPT_SQL if all(value[-2] is None for value in values) else ACCEPT_ONCE_SQL
-    found = await tx.fetch(sql, values, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
+        lane = row.cleared.wording.purpose.number
+        owner = HELD_OWNER if row.held else 0 if row.cleared.due_at_s else owner_for(lane)
+        row.handed = _handed(row, owner, now_s, sends_templates=sends_templates) if owner > 0 else None
+        items.append(_item(row, owner))
+    sql = ACCEPT_SQL if all(item[-2] is None for item in items) else ACCEPT_ONCE_SQL
+    found = await tx.fetch(sql, items, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
     avoiding = [row for row in rows if row.avoid_channel]
-    if (
-        avoiding
-    ):  # few ever do: a column of accept_row would cost all the others. Lost in a crash, it is only a hint
+    # Few ever do: a column of accept_row would cost all the others. Lost in a crash, it is only a hint.
+    if avoiding:
         await tx.execute(
             AVOID_SQL,
             [row.key.tenant.id for row in avoiding],
@@ -316,6 +263,69 @@ async def store(
             [row.avoid_channel for row in avoiding],
         )
     return {row["ordinal"] - 1: row["reason"] for row in found}
+
+
+def _handed(row: Row, owner: int, now_s: float, *, sends_templates: bool) -> Handed:
+    """Return what the gateway that is to have a row gets of it."""
+    cleared = row.cleared
+    wording, place = cleared.wording, cleared.place
+    return Handed(
+        id=row.id.bytes,
+        tenant_id=row.key.tenant.id,
+        lane=wording.purpose.number,
+        number=cleared.number.e164,
+        text=wording.text,
+        extension=cleared.extension,
+        part_count=cleared.part_count,
+        country=place.country,
+        operator=place.operator,
+        expires_at_s=now_s + cleared.validity_s,
+        price_micro=cleared.price_micro,
+        resend=wording.resend,
+        sandbox=row.key.sandbox,
+        owner=owner,
+        template_id=wording.template_id,
+        signature_id=wording.signature.id,
+        params=row.params if sends_templates else None,
+        avoid_channel=row.avoid_channel,
+        province=place.province,
+    )
+
+
+def _item(row: Row, owner: int) -> tuple[Any, ...]:
+    """Return a row as accept_row has it."""
+    cleared, tenant = row.cleared, row.key.tenant
+    wording, place = cleared.wording, cleared.place
+    return (
+        tenant.id,
+        db.Uuid(row.id.bytes),
+        row.key.app_id,
+        wording.purpose.number,
+        cleared.part_count,
+        wording.signature.id,
+        wording.template_id,
+        cleared.price_micro,
+        cleared.due_at_s,
+        cleared.validity_s,
+        row.decision,
+        row.phone_index,
+        row.sealed,
+        place.country,
+        place.operator,
+        place.province,
+        cleared.extension,
+        row.reference,
+        owner,
+        row.key.sandbox,
+        wording.resend,
+        row.fkey,
+        row.hit,
+        row.limits.minute,
+        row.limits.hour,
+        row.limits.day,
+        tenant.duplicate_s,
+        *_idempotency_of(row),
+    )
 
 
 def _idempotency_of(row: Row) -> tuple[int | None, bytes | None, bytes | None]:
