@@ -23,6 +23,7 @@ import msgspec
 PART_OCTETS: Final = 140  # 3GPP TS 23.040 §9.2.3.24: the user data of one part
 PARTS_MAX: Final = 255  # the concatenation headers give total and index one octet each
 ESCAPE: Final = 0x1B
+MARK: Final = 0x80  # of a septet that stands after an escape, which is still to be written
 CARRIAGE_RETURN: Final = 0x0D
 
 
@@ -347,8 +348,9 @@ class _Alphabet(NamedTuple):
     septets: dict[int, str]  # code point → its septet, or escape and septet, as latin-1 characters
     main: str  # septet → character
     escaped: dict[int, str]  # septet after an escape → character
-    latin: bytes  # latin-1 code → septet, where there is one; else anything
+    latin: bytes  # latin-1 code → septet, or MARK and the septet that stands after an escape; else anything
     latin_known: bytes  # the codes where there is one
+    marked: tuple[tuple[bytes, bytes], ...]  # MARK and septet → escape and septet
 
 
 class _Written(NamedTuple):
@@ -378,9 +380,16 @@ def _alphabet(shift: Shift) -> _Alphabet:
     septets = {ord(character): "\x1b" + chr(septet) for septet, character in escaped.items()}
     # The main table comes second: a character in both takes one septet. The escape itself is no character.
     septets |= {ord(character): chr(septet) for septet, character in enumerate(main) if septet != ESCAPE}
-    latin = {code: ord(septet) for code, septet in septets.items() if code < 256 and len(septet) == 1}
+    latin = {
+        code: ord(written[-1]) | (MARK if len(written) > 1 else 0)
+        for code, written in septets.items()
+        if code < 256
+    }
+    marked = tuple(
+        (bytes([octet]), bytes([ESCAPE, octet ^ MARK])) for octet in latin.values() if octet >= MARK
+    )
     table = bytes(latin.get(code, 0) for code in range(256))
-    return _Alphabet(frozenset(map(chr, septets)), septets, main, escaped, table, bytes(latin))
+    return _Alphabet(frozenset(map(chr, septets)), septets, main, escaped, table, bytes(latin), marked)
 
 
 _DEFAULT: Final = _alphabet(PLAIN)
@@ -423,12 +432,18 @@ def _write(
 
 def _septets(text: str, alphabet: _Alphabet) -> bytes | None:
     """Write a text in an alphabet; None at the first stranger, which in most texts is 【."""
+    if text and text[0] not in alphabet.characters:
+        return None
     try:
         octets = text.encode("latin-1")  # most texts without strangers: four times faster than by characters
     except UnicodeEncodeError:
         octets = b""
     if octets and not octets.translate(None, alphabet.latin_known):
-        return octets.translate(alphabet.latin)
+        octets = octets.translate(alphabet.latin)
+        if not octets.isascii():
+            for mark, escape in alphabet.marked:
+                octets = octets.replace(mark, escape)
+        return octets
     if not alphabet.characters.issuperset(text):
         return None
     return text.translate(alphabet.septets).encode("latin-1")
