@@ -29,15 +29,14 @@ class Sessions:
         self._door = door
         self._held: Counter[int] = Counter()
         self._left: set[int] = set()  # logins without a session here whose row is still to go
-        self._writing = (
-            asyncio.Lock()
-        )  # what is written was read a moment ago, and must not undo what came between
+        # Not for enter(), which may wait for another door: what it overtakes, or is overtaken by, is right again at the next turn.
+        self._renewing = asyncio.Lock()
 
     async def enter(self, login: Login) -> bool:
         """Count a session in; False where the login has as many as it may. Raises db.Unavailable."""
         entered = False
         try:
-            async with self._writing, self._database.transaction() as tx:
+            async with self._database.transaction() as tx:
                 # Under a lock, because a count of rows does not lock those that are not there yet.
                 await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK, login.id)
                 others = await tx.fetchval(OTHERS_SQL, login.id, self._door, LAPSE_S)
@@ -74,11 +73,11 @@ class Sessions:
 
     async def forget(self) -> None:
         """Let go of all that stands under our number but is not held, so that other doors need not wait for it to lapse."""
-        async with self._writing:
+        async with self._renewing:
             await self._database.execute(FORGET_SQL, list(self._held), self._door)
 
     async def _renew(self) -> None:
-        async with self._writing:
+        async with self._renewing:
             held, left = dict(self._held), sorted(self._left - self._held.keys())
             if held:
                 await self._database.execute(HOLD_SQL, list(held), list(held.values()), self._door)
