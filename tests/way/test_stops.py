@@ -20,7 +20,7 @@ from plane import Plane, awake, books_balance, pair
 
 QUEUED: Final = 2_000
 STOPPED: Final = 1_000
-PROMPTLY_S: Final = 3.0
+PROMPTLY_S: Final = 1.0
 
 
 def e164(number: str) -> str:

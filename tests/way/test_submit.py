@@ -516,7 +516,7 @@ async def test_one_message_that_is_always_refused_is_put_off_and_keeps_nobody_wa
             for message_id in ids:
                 assert (await one.final(message_id))["status"] == Status.DELIVERED.number
         assert put_off
-        assert simulator.destination(poison).submits < 40
+        assert simulator.destination(poison).submits < 20
         simulator.behave(behaviour.parse("report_delay_s=0.01"))
         assert (await one.final(bad))["status"] == Status.DELIVERED.number
         await books_balance(one.database)
