@@ -249,6 +249,22 @@ def test_health_alone_never_stops_a_message(rules: list[RouteRule], chance: floa
     assert (chosen(rules, states, chance) is None) == (not allowed(rules))
 
 
+@given(st.booleans(), st.floats(0.3, 1), st.lists(st.integers(2, 3), unique=True))
+def test_where_there_is_one_channel_nothing_is_weighed_and_the_choice_is_the_same(
+    routed: bool, success: float, unfiled: list[int]
+) -> None:
+    ranking = route.candidates(WANT, snapshot([channel(1)], [rule(1)] if routed else []))
+    left_out = [ChannelId(number) for number in unfiled]
+    weighed = route.choose(ranking, {ChannelId(1): state(success=success)}, 0.0, 0.0, left_out)
+    only = route.only(ranking, left_out)
+    assert only == (weighed if routed else None)
+
+
+def test_among_several_channels_there_is_no_only_one() -> None:
+    channels = [channel(1), channel(2)]
+    assert route.only(route.candidates(WANT, snapshot(channels, [rule(1), rule(2)])), ()) is None
+
+
 # ---- where channels demand filings
 
 

@@ -100,9 +100,10 @@ class Sessions:
         if self._pause.remaining_s(_now_s()) <= 0:
             while at < len(parcels):
                 post = max(self._posts, key=_preference, default=None)
-                if post is None or post.room <= 0:
+                room = post.room if post is not None else 0
+                if post is None or room <= 0:
                     break
-                end = at + post.room
+                end = at + room
                 post.submit(parcels[at:end])
                 at = end
         if at < len(parcels):
@@ -304,6 +305,7 @@ class Post:
         self._dozed_off = False
         self._held: list[Parcel] = []  # while asleep
         self._sessions = sessions
+        self._window_size = 0 if duty is Duty.RECEIVE else sessions.terms.limits.window_size
         self._wake = asyncio.Event()
         self._failures = 0
 
@@ -315,9 +317,9 @@ class Post:
 
     @property
     def room(self) -> int:
-        if self.leaving or self.duty is Duty.RECEIVE:
+        if self.leaving or not self._window_size:
             return 0
-        left = self._sessions.terms.limits.window_size - self.taken - len(self._held)
+        left = self._window_size - self.taken - len(self._held)
         if self.asleep:
             return left
         connection = self.connection
@@ -337,10 +339,9 @@ class Post:
             word = "down"
         elif self.ready:
             word = "up"
-        window_size = 0 if self.duty is Duty.RECEIVE else self._sessions.terms.limits.window_size
         up_s = connection.logged_in_for_s(now_s) if connection is not None else 0.0
         return SessionState(
-            slot, word, self.duty.value, self.taken, window_size, round(up_s, 1), self.answered, self.not_taken,
+            slot, word, self.duty.value, self.taken, self._window_size, round(up_s, 1), self.answered, self.not_taken,
             self.waited_s,
         )  # fmt: skip
 
@@ -499,7 +500,8 @@ class Post:
 
 def _preference(post: Post) -> tuple[bool, bool, int]:
     """The emptiest session; one that sleeps only if no other has room."""
-    return post.room > 0, not post.asleep, post.room
+    room = post.room
+    return room > 0, not post.asleep, room
 
 
 _now_s = time.monotonic  # it must not jump when somebody sets the clock

@@ -247,7 +247,7 @@ class Tongue:
         if digits.startswith("00"):
             return "+" + digits[2:]
         country_code = self._config.country_code
-        national = ton == 2 or (self._config.number_form is NumberForm.NATIONAL and ton != 1)
+        national = ton == 2 or (ton != 1 and self._config.number_form is NumberForm.NATIONAL)
         if national and country_code and digits == written:
             return f"+{country_code}{digits.lstrip('0')}"
         return "+" + digits

@@ -68,16 +68,17 @@ class Flight:
 class Stream:
     """Messages that want the same of a route, in order; what they share is found once, see Lanes.rank()."""
 
-    __slots__ = ("avoid", "decisions", "flights", "ranking", "unfiled", "version", "want")
+    __slots__ = ("avoid", "decisions", "flights", "only", "ranking", "unfiled", "version", "want")
 
     def __init__(self, want: route.Want, avoid: frozenset[ChannelId]) -> None:
         self.want = want
         self.avoid = avoid
         self.flights: deque[Flight] = deque()
         self.ranking: Sequence[route.Candidate] = ()
+        self.only: route.Choice | None = None  # what a ranking of one comes to, see route.only()
         self.unfiled: Sequence[ChannelId] = ()  # that demand a filing the signature does not have
         self.version = 0  # of the snapshot it was ranked by
-        self.decisions: dict[route.Choice, int] = {}  # traces of that version, by their choice
+        self.decisions: dict[tuple[route.Choice, int], int] = {}  # traces of it, by choice and attempt
 
 
 def want_of(handed: Handed, signature_id: int, province: str = "") -> route.Want:

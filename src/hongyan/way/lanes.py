@@ -25,6 +25,7 @@ LANES = (0, 1, 2)
 CODES = Purpose.OTP.number  # the lane whose channels are chosen by what people enter
 NOTICES = Purpose.TRANSACTIONAL.number
 QUANTUM = 8  # messages a tenant of weight 1 sends before the next tenant's turn
+STREAMS_KNOWN_MAX = 1_000  # one that has run empty is mostly wanted again in a moment, and is ranked already
 
 Launch = Callable[[Stream, int, float], bool]  # the first message of a stream leaves; False: it has to wait
 
@@ -47,6 +48,7 @@ class Lanes:
         self._keeper = keeper
         self._conversions = conversions
         self._tenants: tuple[dict[TenantId, _Tenant], ...] = ({}, {}, {})
+        self._streams: dict[tuple[route.Want, frozenset[ChannelId]], Stream] = {}  # known, empty or not
         self._order = 0
         self._readers: list[set[bytes]] = []  # who is told of what leaves
         self.mine: dict[bytes, Flight] = {}  # all in hand, waiting or not, until it has left the outbox
@@ -109,9 +111,18 @@ class Lanes:
         key = (handed.country, handed.operator, handed.sandbox, avoid, signature_id, province)
         stream = tenant.streams.get(key)
         if stream is None:
-            stream = tenant.streams[key] = Stream(want_of(handed, signature_id, province), avoid)
+            stream = tenant.streams[key] = self._known(want_of(handed, signature_id, province), avoid)
         flight.stream = stream
         self.waiting[handed.lane] += 1
+        return stream
+
+    def _known(self, want: route.Want, avoid: frozenset[ChannelId]) -> Stream:
+        """Find or make a stream that no tenant has: all messages that want this have left."""
+        stream = self._streams.get((want, avoid))
+        if stream is None:
+            if len(self._streams) >= STREAMS_KNOWN_MAX:
+                self._streams.pop(next(iter(self._streams)))
+            stream = self._streams[want, avoid] = Stream(want, avoid)
         return stream
 
     def rank(self, stream: Stream) -> None:
@@ -121,6 +132,7 @@ class Lanes:
             ranking = route.candidates(stream.want, snapshot)
             stream.ranking = [c for c in ranking if c.channel_id not in stream.avoid]
             stream.unfiled = route.not_filed(stream.want, snapshot)
+            stream.only = route.only(stream.ranking, stream.unfiled)
             stream.version = snapshot.version
             stream.decisions.clear()
 

@@ -74,6 +74,7 @@ class Pump:
         self._leave_wake = asyncio.Event()
         self._pumping = False
         self._yielding = Yielding()
+        self._rooms: dict[ChannelId, int] = {}  # what is left on each line in the turns that are being taken
         self._held_back = False  # promotions, for the others' sake
         self.loop: asyncio.AbstractEventLoop
 
@@ -95,6 +96,7 @@ class Pump:
             self._yielding.others(now_s)
         for lane in LANES:
             if waiting[lane]:
+                self._rooms.clear()
                 self._lanes.take_turns(
                     lane, now_s, self._launch_promotion if lane == PROMOTIONAL else self._launch
                 )
@@ -162,6 +164,7 @@ class Pump:
         flight.channel_id = choice.channel_id
         flight.decision = self._decision(stream, choice, handed.attempt)
         flight.left_open = flight.total = len(parcels)
+        self._rooms[line.row.id] -= len(parcels)
         if not parcels:  # an earlier life has sent every part
             self._ticker.gone(Gone(handed.tenant_id, handed.id))
         elif flight.careful:
@@ -179,14 +182,17 @@ class Pump:
 
     def _choose(self, stream: Stream, lane: int, now_s: float) -> route.Choice | None:
         self._lanes.rank(stream)
-        want = stream.want
+        want, only = stream.want, stream.only
         states = {}
         for candidate in stream.ranking:
             line = self._lines.open.get(candidate.channel_id)
             if line is not None:
                 health = line.health_of(want.country, want.operator)
                 up = line.up and not line.resting(now_s)
-                states[candidate.channel_id] = route.State(up, up and line.room(lane, now_s) > 0, health)
+                room = up and self._has_room(line, lane, now_s)
+                if up and only is not None and not health.broken:  # there is nothing to weigh
+                    return only if room else None
+                states[candidate.channel_id] = route.State(up, room, health)
         if self._lines.others.away:
             self._lines.others.add(states, stream, lane)
         chance = random.random() if len(states) > 1 else 0.0  # noqa: S311 - load is shared by it, nothing is guessed
@@ -198,6 +204,13 @@ class Pump:
         choice = route.choose(stream.ranking, states, chance, now_s, stream.unfiled, pick)
         return choice if choice.channel_id is not None else None
 
+    def _has_room(self, line: Line, lane: int, now_s: float) -> bool:
+        """Whether a line takes a part of this lane; what it takes is less by each part that we put there, and asked once."""
+        room = self._rooms.get(line.row.id, 0)
+        if room <= 0:
+            room = self._rooms[line.row.id] = line.room(lane, now_s)
+        return room > 0
+
     def _pick(self, stream: Stream) -> route.Pick:
         now_s = clock.now_s()
         waited_s = now_s - accepted_at_s(UUID(bytes=stream.flights[0].handed.id))
@@ -206,10 +219,10 @@ class Pump:
         )
 
     def _decision(self, stream: Stream, choice: route.Choice, attempt: int) -> int:
-        number = stream.decisions.get(choice)
+        number = stream.decisions.get((choice, attempt))
         if number is None:
             number = self._decisions.id_of(route.trace(stream.want, choice, self._keeper.current, attempt))
-            stream.decisions[choice] = number
+            stream.decisions[choice, attempt] = number
         return number
 
     async def store_decisions(self) -> None:

@@ -174,6 +174,14 @@ def exists(want: Want, snapshot: Snapshot) -> bool:
     return found
 
 
+def only(ranking: Sequence[Candidate], unfiled: Sequence[ChannelId]) -> Choice | None:
+    """Return what choose() says of a ranking of one while that channel is up, not broken and has room; else None."""
+    if len(ranking) != 1:
+        return None
+    words = tuple((channel_id, "not filed") for channel_id in unfiled)
+    return Choice(ranking[0].channel_id, ranking[0].rule_id, words)
+
+
 def choose(
     ranking: Sequence[Candidate],
     states: Mapping[ChannelId, State],

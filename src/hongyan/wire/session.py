@@ -62,6 +62,9 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+TALKING = (State.READY, State.LOGGING_OUT)  # requests are answered
+
+
 class End(StrEnum):
     """Why a session is over."""
 
@@ -305,7 +308,7 @@ class Session:
 
     def answer(self, pdu: Pdu, now_s: float) -> None:
         """Answer a request of theirs; pdu carries its sequence number."""
-        if self.state not in (State.READY, State.LOGGING_OUT):
+        if self.state not in TALKING:
             raise LocalProtocolError(f"no answer while {self.state}")
         self._write(pdu, None)
         self._owed = max(0, self._owed - 1)
@@ -423,7 +426,7 @@ class Session:
             events.append(Stray(pdu))
 
     def _meet_request(self, pdu: Pdu, now_s: float, events: list[Event]) -> None:
-        if self.state not in (State.READY, State.LOGGING_OUT) or not self._allows(pdu):
+        if self.state not in TALKING or not self._allows(pdu):
             self._reply(self.dialect.answer(pdu, Answer.NOT_LOGGED_IN))
         elif self._owed >= self._limits.owed_max:
             self._reply(self.dialect.answer(pdu, Answer.BUSY))

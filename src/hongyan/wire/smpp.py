@@ -836,6 +836,8 @@ _COMMON_RECEIPT = re.compile(
 )
 _TAG_RECEIPTED_MESSAGE_ID = TLVS.tag("receipted_message_id")
 _TAG_MESSAGE_STATE = TLVS.tag("message_state")
+_TAG_NETWORK_ERROR_CODE = TLVS.tag("network_error_code")
+_STATES = tuple(MessageState)  # by their numbers: a look-up is much faster than the Enum's
 
 
 def receipt(deliver: DeliverSm) -> Receipt | None:
@@ -851,9 +853,10 @@ def receipt(deliver: DeliverSm) -> Receipt | None:
     state = STATS.get(stat.upper(), MessageState.UNKNOWN)
     network_error = None
     if deliver.tlvs:
-        message_id = str(TLVS.read(deliver.tlvs, "receipted_message_id") or "") or message_id
-        state = _state(TLVS.read(deliver.tlvs, "message_state"), state)
-        network_error = _network_error(TLVS.read(deliver.tlvs, "network_error_code"))
+        said = dict(reversed(deliver.tlvs))  # of several of one name the first counts
+        message_id = _message_id(said.get(_TAG_RECEIPTED_MESSAGE_ID, b"")) or message_id
+        state = _state(said.get(_TAG_MESSAGE_STATE, b""), state)
+        network_error = _network_error(said.get(_TAG_NETWORK_ERROR_CODE, b""))
     intermediate = message_type == ESM_INTERMEDIATE
     return Receipt(message_id, state, stat, error, submit_date, done_date, network_error, intermediate)
 
@@ -885,14 +888,18 @@ def _read_receipt_text(text: str) -> tuple[str, str, str, str, str]:
     return tuple(found.get(key, "") for key in ("id", "stat", "err", "submitdate", "donedate"))  # type: ignore[return-value]
 
 
-def _state(value: int | str | bytes | None, otherwise: MessageState) -> MessageState:
-    if not isinstance(value, int):
+def _message_id(octets: bytes) -> str:
+    return octets.split(b"\0", 1)[0].decode("latin-1")  # the closing NUL is often forgotten
+
+
+def _state(octets: bytes, otherwise: MessageState) -> MessageState:
+    if len(octets) != 1:
         return otherwise
-    return MessageState(value) if value <= MessageState.SKIPPED else MessageState.UNKNOWN
+    return _STATES[octets[0]] if octets[0] < len(_STATES) else MessageState.UNKNOWN
 
 
-def _network_error(value: int | str | bytes | None) -> tuple[int, int] | None:
-    return (value[0], int.from_bytes(value[1:], "big")) if isinstance(value, bytes) else None
+def _network_error(octets: bytes) -> tuple[int, int] | None:
+    return (octets[0], int.from_bytes(octets[1:], "big")) if len(octets) == 3 else None
 
 
 # ── the protocol, for wire.session ───────────────────────────────────────────────────────────────────
