@@ -69,6 +69,7 @@ async def reunite(tx: db.Tx, channel_ids: Sequence[ChannelId]) -> Sequence[Heard
                 code=row["code"],
                 at_s=row["at"].timestamp(),
             ),
+            row["upstream_id"],
             parked_as=row["parked_as"],
         )
         for row in rows

@@ -6,6 +6,7 @@ A delivery rate is delivered ÷ (delivered + undelivered + expired + unknown): w
 Percentiles are read from latency buckets of delivered messages, so they are as exact as LATENCY_BUCKETS_MS.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -397,7 +398,7 @@ def percentile_ms(buckets: Sequence[int], share: float) -> int | None:
 
 def bucket_of(latency_ms: float) -> int:
     """Return the bucket of a latency, as the database's width_bucket() does."""
-    return sum(latency_ms >= bound for bound in LATENCY_BUCKETS_MS)
+    return bisect_right(LATENCY_BUCKETS_MS, latency_ms)
 
 
 # ---- /metrics

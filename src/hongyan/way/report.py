@@ -50,7 +50,7 @@ class Outlet(msgspec.Struct, frozen=True):
     settled: Callable[
         [ChannelId, str, str, Status, Cause, float], None
     ]  # channel, country, operator, …, latency
-    paired: Callable[[Heard], None]  # a report matched: its id's dialect shows
+    paired: Callable[[Heard], None]  # a report whose id has several forms matched: its dialect shows
     other_channel: Callable[[ChannelId], bool]  # might another channel do better?
     speaks_for_all: Callable[[ChannelId], bool]  # does one report stand for a whole long message there?
     left: Callable[[Sequence[bytes]], None]  # these messages are no longer in the outbox
@@ -114,7 +114,9 @@ class Ticker:
         self._wake.set()
 
     def reported(self, channel_id: ChannelId, reports: Sequence[Report]) -> None:
-        self._reports.extend(Heard(channel_id, _storable(report)) for report in reports)
+        self._reports.extend(
+            Heard(channel_id, report, report.upstream_id) for report in map(_storable, reports)
+        )
         self._wake.set()
 
     def reunited(self, found: Sequence[Heard]) -> None:
@@ -207,11 +209,15 @@ class Ticker:
         reports = _ripe(self._reports, min(size, self._rows_max - len(acks)), taken)
         gone = self._leaving(self._gone)
         paid = _first(self._paid, size * 4)
+        delivered: list[Heard] = []
+        others: list[Heard] = []
+        for heard in reports:
+            (delivered if heard.report.status is Status.DELIVERED else others).append(heard)
         started_s = time.perf_counter()
         try:
-            await self._learn(tx, reports)
+            await self._learn(tx, others)
             rows = await tick.store(
-                tx, acks, gone, reports, paid, shard=self._shard, snapshot=self._keeper.current
+                tx, acks, gone, delivered, paid, shard=self._shard, snapshot=self._keeper.current
             )
         except db.Unstorable as error:
             self._halve(acks, reports, error)
@@ -226,12 +232,7 @@ class Ticker:
         _forget(self._gone, gone)
         self._forget_paid(paid)
         self._outlet.left([g.message_id for g in gone])
-        settled = {(row["channel_id"], row["upstream_id"]) for row in rows if row["what"] == tick.NOTICE}
-        plain: list[Heard] = []
-        others: list[Heard] = []
-        for heard in reports:
-            (plain if (heard.channel_id, heard.upstream_id) in settled else others).append(heard)
-        self._tell(acks, plain, rows)
+        others += self._tell(acks, delivered, rows)
         if others:
             await self._fold(tx, others)
 
@@ -253,7 +254,7 @@ class Ticker:
                     else:
                         self._set_aside((), some, error)
                 else:
-                    self._tell((), left.popleft(), rows)
+                    self._tell_folded(left.popleft(), rows)
         except BaseException:
             for some in reversed(left):
                 self._put_back((), some)
@@ -319,38 +320,60 @@ class Ticker:
             _log_unstorable("report", heard.channel_id, error)
             self._outlet.stored(heard.channel_id, [heard.report.slot])
 
-    def _tell(self, acks: Sequence[Acked], reports: Sequence[Heard], rows: Sequence[db.Row]) -> None:
-        """After the commit: slots back, notices to the clerk, strays to the park, early reports to the next tick."""
+    def _tell(
+        self, acks: Sequence[Acked], reports: Sequence[Heard], rows: Sequence[db.Row]
+    ) -> Collection[Heard]:
+        """After the commit: slots back, notices to the clerk, early reports to the next tick.
+
+        Returns the reports that were not plain.
+        """
+        others = dict(enumerate(reports, 1))
+        plain: list[Heard] = []
+        owed: list[Owed] = []
+        for row in rows:
+            place = row["place"]
+            if place is None:
+                self._reports.append(tick.early_of(row))
+                continue
+            heard = others.pop(place)
+            plain.append(heard)
+            owed.append(tick.plain_of(row, heard.report))
+            self._settled(heard.channel_id, row, Status.DELIVERED, heard.report.cause)
+        self._confirm(acks, plain)
+        if owed:
+            self._outlet.owe(owed)
+        return others.values()
+
+    def _tell_folded(self, reports: Sequence[Heard], rows: Sequence[db.Row]) -> None:
+        """After the commit of a fold: slots back, notices to the clerk, strays to their next form or the park."""
         owed: list[Owed] = []
         stray: set[tuple[int, str]] = set()
         for row in rows:
             what = row["what"]
             if what == tick.NOTICE:
                 owed.append(tick.owed_of(row))
-                self._settled(row)
+                self._settled(row["channel_id"], row, STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]])
             elif what == tick.STRAY:
                 stray.add((row["channel_id"], row["upstream_id"]))
-            elif what == tick.EARLY:
-                self._reports.append(
-                    Heard(ChannelId(row["channel_id"]), tick.early_of(row), 0, row["upstream_id"])
-                )
             else:
                 self._outlet.again()
-        self._confirm(acks, reports, stray)
+        matched: list[Heard] = []
+        for heard in reports:
+            if (heard.channel_id, heard.upstream_id) in stray:
+                self._next_form(heard)
+            else:
+                matched.append(heard)
+        self._confirm((), matched)
         if owed:
             self._outlet.owe(owed)
 
-    def _confirm(
-        self, acks: Sequence[Acked], reports: Sequence[Heard], stray: Collection[tuple[int, str]]
-    ) -> None:
+    def _confirm(self, acks: Sequence[Acked], reports: Sequence[Heard]) -> None:
         slots: dict[ChannelId, list[Any]] = {}
         for ack in acks:
             slots.setdefault(ack.channel_id, []).append(ack.slot)
         for heard in reports:
-            if (heard.channel_id, heard.upstream_id) in stray:
-                self._next_form(heard)
-                continue
-            self._outlet.paired(heard)
+            if heard.report.candidates:
+                self._outlet.paired(heard)
             if heard.parked_as:
                 self._settled_early.append((heard.channel_id, heard.parked_as))
             if heard.report.slot is not None:
@@ -358,17 +381,17 @@ class Ticker:
         for channel_id, given in slots.items():
             self._outlet.stored(channel_id, given)
 
-    def _settled(self, row: db.Row) -> None:
-        status, cause = STATUS_BY_NUMBER[row["status"]], CAUSES[row["cause"]]
+    def _settled(self, channel_id: ChannelId, row: db.Row, status: Status, cause: Cause) -> None:
         latency_s = row["latency_ms"] / 1000
-        self._outlet.settled(row["channel_id"], row["country"], row["operator"], status, cause, latency_s)
+        self._outlet.settled(channel_id, row["country"], row["operator"], status, cause, latency_s)
         self._counters.final(status, cause)
         if status is Status.DELIVERED:
             self._counters.delivered_after(latency_s)
 
     def _next_form(self, heard: Heard) -> None:
         if heard.form < len(heard.report.candidates):
-            self._reports.append(heard._replace(form=heard.form + 1))
+            tried = heard.report.candidates[heard.form]
+            self._reports.append(msgspec.structs.replace(heard, upstream_id=tried, form=heard.form + 1))
         else:
             self._stray.append(heard)
 
@@ -406,7 +429,7 @@ class Ticker:
         for number, heard in enumerate(strays):
             if number in named:
                 known = msgspec.structs.replace(heard.report, upstream_id=named[number], candidates=())
-                self._reports.append(Heard(heard.channel_id, known))
+                self._reports.append(Heard(heard.channel_id, known, known.upstream_id))
             elif heard.report.slot is not None:
                 slots.setdefault(heard.channel_id, []).append(heard.report.slot)
         for channel_id, given in slots.items():
@@ -471,7 +494,8 @@ def _log_unstorable(what: str, channel_id: ChannelId, error: Exception) -> None:
 def _storable(report: Report) -> Report:
     """Take out of an upstream's words what no text of the database can hold, and cut them to a sensible length."""
     words = (report.upstream_id, report.code, *report.candidates)
-    if all(word.isascii() and word.isprintable() and len(word) <= WORD_CHARACTERS_MAX for word in words):
+    said = "".join(words)
+    if len(said) <= WORD_CHARACTERS_MAX and said.isascii() and said.isprintable():
         return report
     upstream_id, code, *candidates = (
         word[:WORD_CHARACTERS_MAX].replace("\0", "").encode(errors="replace").decode() for word in words

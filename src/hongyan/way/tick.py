@@ -9,7 +9,7 @@ two reports under one id. A statement whose commit was lost may run twice; every
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString
 
 import msgspec
 
@@ -18,13 +18,12 @@ from hongyan.channels.channel import Report
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Status
 from hongyan.way.measure import LATENCY_BUCKETS_MS
-from hongyan.way.notify import Owed
+from hongyan.way.notice import STATUS, Owed
 from hongyan.way.snapshot import Snapshot
 
-NOTICE: Final = 0  # `what` a row says: a message's status has changed, and a notice is owed
+NOTICE: Final = 0  # `what` a row of fold() says: a message's status has changed, and a notice is owed
 STRAY: Final = 1  # a report matches nothing
-EARLY: Final = 2  # a report was parked for an ack that is stored now
-AGAIN: Final = 3  # a message was put back for another channel
+AGAIN: Final = 2  # a message was put back for another channel
 
 
 class Acked(msgspec.Struct, frozen=True, gc=False):
@@ -43,24 +42,21 @@ class Acked(msgspec.Struct, frozen=True, gc=False):
     slot: Any
 
 
-class Gone(NamedTuple):
+class Gone(msgspec.Struct, frozen=True, gc=False):
     """A message whose every part has been answered."""
 
     tenant_id: int
     message_id: bytes
 
 
-class Heard(NamedTuple):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """A report with the channel it came from and which form of its id is being tried."""
 
     channel_id: ChannelId
     report: Report
-    form: int = 0
+    upstream_id: str  # the form that is being tried
+    form: int = 0  # its number: 0 is the report's own, then come its candidates
     parked_as: str = ""  # it stands in early_report under this id, until it has settled something
-
-    @property
-    def upstream_id(self) -> str:
-        return self.report.candidates[self.form - 1] if self.form else self.report.upstream_id
 
 
 # Attempts are appended as [attempt, part, channel, upstream id, sent, acked, reported (ms), status, cause, code, decision].
@@ -71,6 +67,7 @@ class Heard(NamedTuple):
 # reads all of the table, would be kept while a million rows come.
 # Here a message goes from its row to its part and not the other way round: what it no longer is (it was given up, or
 # another gateway settled it) is found when its row is locked, and then its part stays, for FOLD_SQL.
+# Who asks has the report of a settled message in hand, so its row names the report's place and not what the report says.
 TICK_SQL: LiteralString = """
 WITH ack AS (
     INSERT INTO submitted (channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_at, acked_at,
@@ -94,13 +91,14 @@ WITH ack AS (
                s.attempt, s.part_index, s.channel_id, coalesce(s.upstream_raw, s.upstream_id),
                (extract(epoch FROM s.sent_at) * 1000)::bigint, (extract(epoch FROM s.acked_at) * 1000)::bigint, r.at_ms,
                r.status, r.cause, r.code, s.decision))
-      FROM unnest($4::report_row[]) AS r
+      FROM unnest($4::report_row[]) WITH ORDINALITY AS r (channel_id, upstream_id, status, cause, code, at_ms, elsewhere,
+                                                          for_all, place)
      CROSS JOIN LATERAL (SELECT * FROM submitted x
                           WHERE x.channel_id = r.channel_id AND x.upstream_id = r.upstream_id OFFSET 0) s
      WHERE r.status = 1 AND s.state < 2 AND s.attempt = 1 AND m.tenant_id = s.tenant_id AND m.id = s.message_id
        AND m.part_count = 1 AND m.status = 0 AND m.attempt = 1
-    RETURNING nextval('notice_id_seq') AS notice_id, s.upstream_id, r.at_ms, m.tenant_id, m.id, m.app_id, m.cause, m.code,
-              m.purpose, m.template_id, m.channel_id, m.country, m.operator, m.province, m.reference, m.sealed,
+    RETURNING r.place, nextval('notice_id_seq') AS notice_id, s.upstream_id, r.at_ms, m.tenant_id, m.id, m.app_id, m.cause,
+              m.code, m.purpose, m.template_id, m.channel_id, m.country, m.operator, m.province, m.reference, m.sealed,
               m.price_micro - m.refund_micro AS price_micro, m.cost_micro, m.accepted_at,
               greatest(0, extract(epoch FROM now() - greatest(m.accepted_at, m.due_at)) * 1000)::bigint AS latency_ms
 ), settled AS (
@@ -128,13 +126,13 @@ WITH ack AS (
      WHERE accepted_at < date_trunc('hour', now()) ORDER BY 1
     ON CONFLICT (hour, shard) DO UPDATE SET at = clock_timestamp()
 )
-SELECT 0 AS what, notice_id AS id, tenant_id, app_id, 1::smallint AS kind, id AS message_id, 1::smallint AS status, cause,
-       code, to_timestamp(at_ms / 1000.0) AS at, reference, 1::smallint AS part_count, price_micro, sealed, channel_id,
-       country, operator, latency_ms, upstream_id
+SELECT place, notice_id AS id, tenant_id, app_id, id AS message_id, reference, price_micro, sealed, country, operator,
+       latency_ms, NULL::int AS channel_id, NULL AS upstream_id, NULL::smallint AS status, NULL::smallint AS cause,
+       NULL AS code, NULL::timestamptz AS at
   FROM plain
 UNION ALL
-SELECT 2, NULL, NULL, NULL, NULL, NULL, e.status, e.cause, e.code, e.at, NULL, NULL, NULL, NULL, e.channel_id, NULL, NULL,
-       NULL, e.upstream_id
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, e.channel_id, e.upstream_id, e.status, e.cause, e.code, e.at
   FROM unnest($1::ack_row[]) AS a
  CROSS JOIN LATERAL (SELECT * FROM early_report x
                       WHERE x.channel_id = a.channel_id AND x.upstream_id = a.upstream_id OFFSET 0) e
@@ -266,7 +264,7 @@ SELECT 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
        r.upstream_id
   FROM report r WHERE NOT (r.channel_id, r.upstream_id) IN (SELECT channel_id, upstream_id FROM hit)
 UNION ALL
-SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
  WHERE EXISTS (SELECT FROM folded WHERE again)
 """
 
@@ -281,10 +279,11 @@ async def store(
     shard: int,
     snapshot: Snapshot,
 ) -> Sequence[db.Row]:
-    """Store what came of parts and messages, and forget notices that are paid; returns what followed: NOTICE and EARLY.
+    """Store what came of parts and messages, and forget notices that are paid; returns what followed.
 
-    Of the reports only the plain ones are settled: delivered, at the first attempt, a message of one part. Each of these
-    has a row; the others are left for fold(). `shard`: of balances and tallies.
+    Of the reports, all of them "delivered", only the plain ones are settled: at the first attempt, a message of one part.
+    Each of these has a row with its `place` (from 1) and the notice that is owed; the others are left for fold(). A row
+    without a place is a report that was parked for an ack that is stored now. `shard`: of balances and tallies.
     """
     rows: Sequence[db.Row] = await tx.fetch(
         TICK_SQL,
@@ -296,9 +295,8 @@ async def store(
         list({g.tenant_id for g in gone}),
         [db.Uuid(g.message_id) for g in gone],
         [
-            (h.channel_id, h.upstream_id, 1, h.report.cause.number, h.report.code, int(h.report.at_s * 1000), False, False)
+            (h.channel_id, h.upstream_id, 1, h.report.cause.number, h.report.code, _at_ms(h.report), False, False)
             for h in reports
-            if h.report.status is Status.DELIVERED
         ],
         paid,
         shard,
@@ -327,7 +325,7 @@ async def fold(
         FOLD_SQL,
         [
             (h.channel_id, h.upstream_id, h.report.status.number, h.report.cause.number, h.report.code,
-             int(h.report.at_s * 1000), h.report.cause.other_channel and other_channel(h.channel_id),
+             _at_ms(h.report), h.report.cause.other_channel and other_channel(h.channel_id),
              speaks_for_all(h.channel_id))
             for h in reports
         ],
@@ -341,8 +339,20 @@ async def fold(
     return rows
 
 
+_DELIVERED: Final = Status.DELIVERED.number
+
+
+def plain_of(row: db.Row, report: Report) -> Owed:
+    """Read the notice that a row of store() owes for a plain report."""
+    return Owed(
+        id=row["id"], tenant_id=row["tenant_id"], app_id=row["app_id"], kind=STATUS, message_id=row["message_id"],
+        status=_DELIVERED, cause=report.cause.number, code=report.code, at=datetime.fromtimestamp(_at_ms(report) / 1000, UTC),
+        attempt=0, reference=row["reference"], part_count=1, price_micro=row["price_micro"], sealed=row["sealed"],
+    )  # fmt: skip
+
+
 def owed_of(row: db.Row) -> Owed:
-    """Read the notice that a row owes, of this statement or of drop.py's."""
+    """Read the notice that a row of fold() owes, or one of drop.py's."""
     return Owed(
         id=row["id"], tenant_id=row["tenant_id"], app_id=row["app_id"], kind=row["kind"], message_id=row["message_id"],
         status=row["status"], cause=row["cause"], code=row["code"], at=row["at"], attempt=0, reference=row["reference"],
@@ -350,10 +360,15 @@ def owed_of(row: db.Row) -> Owed:
     )  # fmt: skip
 
 
-def early_of(row: db.Row) -> Report:
+def _at_ms(report: Report) -> int:
+    return int(report.at_s * 1000)
+
+
+def early_of(row: db.Row) -> Heard:
     """Read the report that was parked."""
     at: datetime = row["at"]
-    return Report(
+    report = Report(
         upstream_id=row["upstream_id"], status=STATUS_BY_NUMBER[row["status"]], cause=CAUSES[row["cause"]], code=row["code"],
         at_s=at.astimezone(UTC).timestamp(),
     )  # fmt: skip
+    return Heard(ChannelId(row["channel_id"]), report, report.upstream_id, parked_as=report.upstream_id)
