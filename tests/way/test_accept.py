@@ -117,6 +117,22 @@ async def test_every_part_is_paid_for(database: str) -> None:
         await books_balance(one.database)
 
 
+async def test_a_trace_tells_the_hours_that_were_asked(database: str) -> None:
+    async with plane(database) as one:
+        told = []
+        for quiet_from in (21, 20):
+            await one.database.execute("UPDATE tenant SET quiet_from_hour = $1", quiet_from)
+            snapshot = await one.keeper.load()
+            draft = one.draft(awake(quiet_from), Purpose.PROMOTIONAL)
+            (outcome,) = await one.accept(draft, key=snapshot.keys[one.key.key_id])
+            row = await one.row(promised(outcome).id)
+            (decision,) = await one.database.fetch(
+                "SELECT trace FROM decision WHERE id = $1", row["decision"]
+            )
+            told.append(json.loads(decision["trace"])["hours"][1])
+        assert told == [21, 20]
+
+
 # ---- limits
 
 

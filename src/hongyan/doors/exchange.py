@@ -89,8 +89,8 @@ class RequestIds:
 
 def answered(asked: Asked, data: object, status: int = 200) -> Answer:
     """Wrap what was asked for in the envelope; `data` is anything JSON can say."""
-    words = _words(Code.OK, language_of(asked.accept_language))
-    body = _ENCODER.encode(Envelope(words[0], words[1], asked.request_id, data))
+    name, message = _OK[language_of(asked.accept_language)]
+    body = _ENCODER.encode(Envelope(name, message, asked.request_id, data))
     return Answer(status, body, asked.request_id)
 
 
@@ -164,4 +164,5 @@ def _words(code: Code, language: Language) -> tuple[str, str]:
     return row.name, row.zh if language == "zh" else row.en
 
 
+_OK: Final[dict[Language, tuple[str, str]]] = {"en": _words(Code.OK, "en"), "zh": _words(Code.OK, "zh")}
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=str)

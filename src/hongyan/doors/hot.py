@@ -92,6 +92,10 @@ class _Phase(IntEnum):
     AGAIN = 5  # a head that wishes for another protocol: it is read again without that wish
 
 
+# Bound once: an Enum's class is asked slowly, and a request asks for them twenty times.
+_IDLE, _HEAD, _HOT, _APP, _SKIP, _AGAIN = _Phase
+
+
 class _HotSlot:
     """A hot request in the queue of its connection."""
 
@@ -135,7 +139,7 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._slots: deque[_HotSlot | _AppSlot] = deque()
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._hot: _HotSlot | None = None  # whose body is being read
         self._answers: Answers = HOT[b"/v1/messages"]  # who answers it
         self._fields: dict[bytes, bytes] = {}
@@ -159,7 +163,7 @@ class HotProtocol(HttpToolsProtocol):
         self._since_s = self.loop.time()
         self._door.connections.add(self)
         if len(self._door.connections) > CONNECTIONS_MAX:
-            self._phase = _Phase.HEAD
+            self._phase = _HEAD
             self._refuse(busy())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,7 +179,7 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.IDLE and not self._stopping:
+        if self._phase is _IDLE and not self._stopping:
             self._door.bursts.hold(self, data)
         else:
             self._door.bursts.release(self)
@@ -192,16 +196,14 @@ class HotProtocol(HttpToolsProtocol):
             log.exception("door.parser_failed", cause=repr(error.__context__))
             self._refuse(Refusal(Code.SYSTEM_ERROR))
         except httptools.HttpParserUpgrade as stopped:
-            if self._phase is _Phase.AGAIN:
+            if self._phase is _AGAIN:
                 self._read_again(data[stopped.args[0] :])
             else:
                 self._deaf = True  # CONNECT, which is refused already
         except httptools.HttpParserError:
             self._refuse(Refusal(Code.REQUEST_INVALID_PARAMETER, reason="this is not HTTP/1.1"))
         else:
-            if (
-                self._phase is not _Phase.IDLE and self.headers is headers
-            ):  # the request of the last octets too
+            if self._phase is not _IDLE and self.headers is headers:  # the request of the last octets too
                 self._count(len(data))
 
     def _read_again(self, rest: bytes) -> None:
@@ -219,7 +221,7 @@ class HotProtocol(HttpToolsProtocol):
         """Bound what one request may make us keep, whatever its parts are called."""
         self._octets += octets
         limit = HEAD_OCTETS_MAX
-        if self._phase is not _Phase.HEAD:
+        if self._phase is not _HEAD:
             whole = FILE_OCTETS_MAX if self._is_file else self._door.settings.body_octets_max
             limit += OVERHEAD_OCTETS_MAX * whole
             if self._is_file and self._slots:  # not yet answered
@@ -229,7 +231,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what cannot be read, after all that came before it, and close."""
-        if self._phase is _Phase.APP:
+        if self._phase is _APP:
             self.transport.close()  # the application may have begun to answer
             return
         if self._hot is None:
@@ -247,7 +249,7 @@ class HotProtocol(HttpToolsProtocol):
         slot = self._hot
         assert slot is not None
         self._hot = None
-        self._phase = _Phase.SKIP
+        self._phase = _SKIP
         self._last_read = self._deaf = True
         slot.keep_alive = False
         slot.answered(self._door.refuse(self._asked(b""), refusal))
@@ -256,7 +258,7 @@ class HotProtocol(HttpToolsProtocol):
         """Close, unless a client that has said all still waits for answers; then after those."""
         self._door.bursts.release(self)
         self._stopping = True
-        return bool(self._slots) and self._phase is _Phase.IDLE
+        return bool(self._slots) and self._phase is _IDLE
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -279,7 +281,7 @@ class HotProtocol(HttpToolsProtocol):
         """Finish what was begun, then close (uvicorn calls this once, at a graceful stop)."""
         self._door.bursts.release(self)
         self._stopping = True
-        if not self._slots and self._phase is _Phase.IDLE:
+        if not self._slots and self._phase is _IDLE:
             self.transport.close()
         elif self._slots and isinstance(self._slots[-1], _AppSlot):
             self._slots[-1].cycle.keep_alive = False
@@ -296,9 +298,9 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self._slots:
             self._sweep_slots(now_s)
-        elif self._phase in (_Phase.IDLE, _Phase.SKIP) and now_s - self._since_s > KEEP_ALIVE_S:
+        elif self._phase in (_IDLE, _SKIP) and now_s - self._since_s > KEEP_ALIVE_S:
             self.transport.close()
-        if self._phase not in (_Phase.IDLE, _Phase.SKIP) and now_s - self._since_s > RECEIVE_WAIT_S:
+        if self._phase not in (_IDLE, _SKIP) and now_s - self._since_s > RECEIVE_WAIT_S:
             self.transport.abort()
 
     def _sweep_slots(self, now_s: float) -> None:
@@ -313,9 +315,9 @@ class HotProtocol(HttpToolsProtocol):
         self._octets = 0
         self._is_file = False
         if self._last_read:
-            self._phase = _Phase.SKIP
+            self._phase = _SKIP
             return
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._since_s = self.loop.time()
         self.url = b""
         self.headers = []
@@ -324,18 +326,19 @@ class HotProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is _Phase.HEAD:  # not trailers
+        if self._phase is _HEAD:  # not trailers
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._phase is _Phase.SKIP:
+        if self._phase is _SKIP:
             return
         parser = self.parser
-        if parser.should_upgrade() and parser.get_method() != b"CONNECT":
-            self._phase = _Phase.AGAIN
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
+            self._phase = _AGAIN
             return
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        if parser.get_method() == b"POST" and (answers := HOT.get(self.url) or hot_verification(self.url)):
+        if method == b"POST" and (answers := HOT.get(self.url) or hot_verification(self.url)):
             self._begin_hot(answers, keep_alive=keep_alive)
         else:
             self._begin_app(keep_alive=keep_alive)
@@ -351,7 +354,7 @@ class HotProtocol(HttpToolsProtocol):
                 fields[name] = fields[name] + b", " + value if name in fields else value
         self._fields = fields
         self._body = b""
-        self._phase = _Phase.HOT
+        self._phase = _HOT
         self._answers = answers
         self._hot = slot = self._push(keep_alive=keep_alive)
         if int(fields.get(b"content-length", b"0")) > self._door.settings.body_octets_max:
@@ -378,7 +381,7 @@ class HotProtocol(HttpToolsProtocol):
         if not path or not path.isascii():
             self._refuse(Refusal(Code.REQUEST_INVALID_PARAMETER, reason="the request target is no path"))
             return
-        self._phase = _Phase.APP
+        self._phase = _APP
         self._is_file = FILES.fullmatch(path) is not None
         super().on_message_begin()
         self.url = url
@@ -389,7 +392,7 @@ class HotProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = keep_alive
 
     def on_body(self, body: bytes) -> None:
-        if self._phase is _Phase.HOT:
+        if self._phase is _HOT:
             if not self._body:
                 self._body = body
             else:
@@ -398,16 +401,16 @@ class HotProtocol(HttpToolsProtocol):
                 self._body += body
             if len(self._body) > self._door.settings.body_octets_max:
                 self._answer_early(self._too_large())
-        elif self._phase is _Phase.APP:
+        elif self._phase is _APP:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._phase is _Phase.AGAIN:
+        if self._phase is _AGAIN:
             return
-        phase, self._phase = self._phase, _Phase.IDLE
-        if phase is _Phase.HOT:
+        phase, self._phase = self._phase, _IDLE
+        if phase is _HOT:
             self._ask()
-        elif phase is _Phase.APP:
+        elif phase is _APP:
             super().on_message_complete()
 
     def _ask(self) -> None:
@@ -465,14 +468,14 @@ class HotProtocol(HttpToolsProtocol):
 
     def _write(self, answer: Answer, *, keep_alive: bool) -> bool:
         """Write one answer; True where it was the last of this connection."""
-        last = not keep_alive or (self._stopping and not self._slots and self._phase is _Phase.IDLE)
+        last = not keep_alive or (self._stopping and not self._slots and self._phase is _IDLE)
         self.transport.write(self._octets_of(answer, last=last))
         if last:
             self._close()
         return last
 
     def _rest(self) -> None:
-        if not self._slots and self._phase is _Phase.IDLE:
+        if not self._slots and self._phase is _IDLE:
             self._door.bursts.asking.discard(self)
             self._since_s = self.loop.time()
             if self._stopping:
@@ -513,7 +516,7 @@ class HotProtocol(HttpToolsProtocol):
         return head
 
     def _close(self) -> None:
-        if self._phase is _Phase.IDLE or self._gone:
+        if self._phase is _IDLE or self._gone:
             self.transport.close()
             return
         # Closing now would reset the connection under the octets still coming, and the answer with it.

@@ -7,7 +7,7 @@ The order of the final statuses of parts is the order of the fold: the worst par
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from random import Random
 from typing import NewType
@@ -87,9 +87,11 @@ def fold(parts: Iterable[Status]) -> Status:
 class MessageIds:
     """Make UUIDv7 ids (RFC 9562 §5.7), rising within the process, so that a day's rows lie together."""
 
-    __slots__ = ("_bits", "_last")
+    __slots__ = ("_bits", "_last", "_make_uuid")
 
-    def __init__(self) -> None:
+    def __init__(self, make_uuid: Callable[[bytes], uuid.UUID] | None = None) -> None:
+        """`make_uuid`: of 16 octets; the driver's (db.Uuid) is built six times faster than the library's."""
+        self._make_uuid = make_uuid or (lambda octets: uuid.UUID(int=int.from_bytes(octets)))
         self._last = 0
         # They keep ids of many processes apart and are no secret: a system call for each would cost more than all else.
         self._bits = Random(os.urandom(32)).getrandbits  # noqa: S311
@@ -102,7 +104,7 @@ class MessageIds:
         self._last = stamp
         random = self._bits(62)
         high = (stamp >> 12 << 16) | 0x7000 | (stamp & 0xFFF)
-        return MessageId(uuid.UUID(int=high << 64 | 0x8000_0000_0000_0000 | random))
+        return MessageId(self._make_uuid((high << 64 | 0x8000_0000_0000_0000 | random).to_bytes(16)))
 
 
 def accepted_at_s(message_id: uuid.UUID) -> float:

@@ -90,19 +90,24 @@ class Overrides:
     def __init__(self, exact: Mapping[str, Override], prefixes: Mapping[str, Override]) -> None:
         self._exact = exact
         self._prefixes = dict(prefixes)
-        self._widths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
+        self._widths = sorted({len(prefix) for prefix in self._prefixes})
 
     def apply(self, e164: str, place: Place) -> Place:
         """Give the place with every field that an override speaks of replaced."""
-        found = [self._exact.get(e164), *(self._prefixes.get(e164[:width]) for width in self._widths)]
-        # Reversed: the most specific speaks last, and so has the last word.
-        for override in filter(None, reversed(found)):
-            place = Place(
-                place.country if override.country is None else override.country,
-                place.operator if override.operator is None else override.operator,
-                place.province if override.province is None else override.province,
-            )
+        # The most specific speaks last, and so has the last word.
+        for width in self._widths:
+            place = _corrected(place, self._prefixes.get(e164[:width]))
+        return _corrected(place, self._exact.get(e164))
+
+
+def _corrected(place: Place, override: Override | None) -> Place:
+    if override is None:
         return place
+    return Place(
+        place.country if override.country is None else override.country,
+        place.operator if override.operator is None else override.operator,
+        place.province if override.province is None else override.province,
+    )
 
 
 # ---- reading
@@ -146,7 +151,8 @@ def sandbox_outcome(phone: Phone) -> int | None:
 
 def place(phone: Phone, overrides: Overrides | None = None) -> Place:
     """Say where a number belongs, by the longest prefix in the table and then by the overrides."""
-    operator, province = _table().places[_owner(_table().place_starts, _table().place_owners, phone.e164)]
+    table = _table()
+    operator, province = table.places[_owner(table.place_starts, table.place_owners, phone.e164)]
     found = Place(phone.country, operator, province)
     return found if overrides is None else overrides.apply(phone.e164, found)
 
@@ -286,8 +292,8 @@ def _all_digits(text: str) -> bool:
 def _calling_code(digits: str) -> str:
     """Give the calling code that begins the digits, "" if none does; no code begins another (ITU-T E.164)."""
     for width in (2, 1, 3):
-        if digits[:width] in _CALLING_CODES:
-            return digits[:width]
+        if (code := digits[:width]) in _CALLING_CODES:
+            return code
     return ""
 
 

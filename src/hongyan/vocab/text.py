@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 PART_OCTETS: Final = 140  # 3GPP TS 23.040 §9.2.3.24: the user data of one part
+MAINLAND_UNITS: Final = 70  # what the mainland bills as one part
 PARTS_MAX: Final = 255  # the concatenation headers give total and index one octet each
 ESCAPE: Final = 0x1B
 MARK: Final = 0x80  # of a septet that stands after an escape, which is still to be written
@@ -139,6 +140,10 @@ def count(
 
     Raises Unencodable as split() does. Never raises for length.
     """
+    if encoding is None and counting is Counting.MAINLAND:  # most texts: in one part, whatever else is asked
+        units = len(_write_ucs2(text)) // 2
+        if units <= MAINLAND_UNITS:
+            return PartCount(Encoding.UCS2, 1, units, MAINLAND_UNITS)
     written = _write(text, counting, mode, encoding, languages)
     room = _room(counting, written.encoding, mode, written.shift)
     if written.units <= room.single_units and len(written.octets) <= room.single_octets:
@@ -210,8 +215,7 @@ def sign(
 def encode(text: str, encoding: Encoding, shift: Shift = PLAIN) -> bytes:
     """Encode a text whole. Raises Unencodable; UCS-2 and GBK take any text."""
     if encoding is Encoding.UCS2:
-        # A lone surrogate counts one unit like any other; what it shows is the handset's affair.
-        return text.encode("utf-16-be", "surrogatepass")
+        return _write_ucs2(text)
     if encoding is Encoding.GSM7:
         septets = _septets(text, _alphabet(shift))
         if septets is None:
@@ -223,6 +227,12 @@ def encode(text: str, encoding: Encoding, shift: Shift = PLAIN) -> bytes:
         return text.encode(encoding.value)
     except UnicodeEncodeError as error:
         raise Unencodable(f"not in {encoding.value}") from error
+
+
+def _write_ucs2(text: str) -> bytes:
+    # A lone surrogate counts one unit like any other; what it shows is the handset's affair. text.encode() would look
+    # the codec up by its name each time.
+    return codecs.utf_16_be_encode(text, "surrogatepass")[0]
 
 
 def pack(septets: bytes, *, udh_octets: int = 0, cr_pad: bool = True) -> bytes:
@@ -353,7 +363,7 @@ class _Alphabet(NamedTuple):
     marked: tuple[tuple[bytes, bytes], ...]  # MARK and septet → escape and septet
 
 
-class _Written(NamedTuple):
+class _Written(msgspec.Struct, frozen=True, gc=False):
     encoding: Encoding
     shift: Shift
     octets: bytes
@@ -404,7 +414,7 @@ def _room(counting: Counting, encoding: Encoding, mode: Split, shift: Shift) -> 
         single, part = single * 8 // 7, part * 8 // 7
     width = 2 if encoding is Encoding.UCS2 else 1
     if counting is Counting.MAINLAND:
-        return _Room(min(70, single // width), min(67, part // width), single, part)
+        return _Room(min(MAINLAND_UNITS, single // width), min(67, part // width), single, part)
     return _Room(single // width, part // width, single, part)
 
 
@@ -469,7 +479,7 @@ def _fitting_shift(text: str, mode: Split, languages: tuple[Language, ...]) -> S
 
 
 def _cut(text: str, written: _Written, counting: Counting, room: _Room) -> list[bytes]:
-    encoding, shift, octets, _ = written
+    encoding, shift, octets = written.encoding, written.shift, written.octets
     if encoding is Encoding.UCS2:
         return _cut_ucs2(octets, 2 * room.part_units)
     if counting is Counting.MAINLAND or encoding is Encoding.GBK:

@@ -120,6 +120,7 @@ class Compiled(msgspec.Struct, frozen=True):
     literals: tuple[str, ...]
     names: tuple[str, ...]
     rules: Mapping[str, tuple[Kind, int]]
+    form: str  # both together, as % wants them
 
     def render(self, values: Mapping[str, str | int]) -> str:
         """Fill in the values.
@@ -145,10 +146,7 @@ class Compiled(msgspec.Struct, frozen=True):
             elif may_lead(text) or (len(text) > SHORTER and may_ring(text)):  # seldom, so look closer
                 _demand_harmless(name, text, kind)
             texts[name] = text
-        pieces = [self.literals[0]]
-        for name, literal in zip(self.names, self.literals[1:], strict=True):
-            pieces += (texts[name], literal)
-        return "".join(pieces)
+        return self.form % texts
 
     def read(self, text: str) -> dict[str, str] | None:
         """Return values that render() would make this text of, shortest first; None where there are none.
@@ -193,10 +191,7 @@ class Compiled(msgspec.Struct, frozen=True):
         """Fill in values without asking any rule; None where one is missing."""
         if not values.keys() >= set(self.names):
             return None
-        pieces = [self.literals[0]]
-        for name, literal in zip(self.names, self.literals[1:], strict=True):
-            pieces += (values[name], literal)
-        return "".join(pieces)
+        return self.form % values
 
     def _refuse_names(self, values: Mapping[str, Any]) -> None:
         missing = sorted(set(self.rules) - set(values))
@@ -231,7 +226,11 @@ def compile_body(body: str, variables_json: str) -> Compiled:
             kind,
             own if own and (kind.pattern is None or own < kind.characters_max) else kind.characters_max,
         )
-    return Compiled(literals=tuple(pieces[0::2]), names=names, rules=rules)
+    literals = tuple(pieces[0::2])
+    form = "".join(
+        f"{literal.replace('%', '%%')}%({name})s" for literal, name in zip(literals, names, strict=False)
+    )
+    return Compiled(literals, names, rules, form + literals[-1].replace("%", "%%"))
 
 
 def digits_max(template: Compiled) -> int:

@@ -70,7 +70,7 @@ class Acceptor:
         self._owner_for = owner_for
         self._handover = handover
         self._portability = Portability(settings)
-        self._ids = MessageIds()
+        self._ids = MessageIds(db.Uuid)
         self._decisions = Decisions()
         self._traces: dict[tuple[Any, ...], int] = {}
         self._waiting = Waiting(settings)
@@ -209,6 +209,8 @@ class Acceptor:
             row.cleared.rules,
             tenant.limits[wording.purpose],
             tenant.duplicate_s,
+            tenant.quiet_until_hour,
+            tenant.quiet_from_hour,
             wording.purpose,
             tenant.id,
             row.held,

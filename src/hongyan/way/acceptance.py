@@ -113,14 +113,11 @@ class Row:
                 self.cleared = msgspec.structs.replace(cleared, price_micro=0)
 
     @property
-    def keys(self) -> set[bytes]:
+    def keys(self) -> tuple[bytes, ...]:
         """What no two rows of statements under way may share: they would wait for each other's locks."""
-        keys = set()
-        if self.fkey is not None:
-            keys.add(self.fkey)
-        if self.entry.idempotency is not None:
-            keys.add(self.entry.idempotency.key)
-        return keys
+        idempotency = self.entry.idempotency
+        keys = () if self.fkey is None else (self.fkey,)
+        return keys if idempotency is None else (*keys, idempotency.key)
 
     @property
     def promise(self) -> Accepted:
@@ -298,7 +295,7 @@ def _item(row: Row, owner: int) -> tuple[Any, ...]:
     wording, place = cleared.wording, cleared.place
     return (
         tenant.id,
-        db.Uuid(row.id.bytes),
+        row.id,
         row.key.app_id,
         wording.purpose.number,
         cleared.part_count,

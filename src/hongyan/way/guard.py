@@ -112,7 +112,7 @@ def check(draft: Draft, key: Key, snapshot: Snapshot, settings: Settings, now_s:
     mainland = number.country == "CN"
     if not mainland and "*" not in tenant.countries and number.country not in tenant.countries:
         raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country=number.country)
-    if mainland and not tenant.countries & _MAINLAND:
+    if mainland and tenant.countries.isdisjoint(_MAINLAND):
         raise Refusal(Code.NUMBER_REGION_NOT_ALLOWED, country="CN")
     place = phone.place(number, snapshot.overrides)
     wording = _wording(draft, key, snapshot, mainland)
