@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, LiteralString, cast
 
 import pytest
 
 from doors.hosting import PASSWORD, Hosted, hosted, log_in_as
+from hongyan import db
+from hongyan.doors.sessions import Sessions
 from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
 from hongyan.vocab import text as texts
@@ -367,3 +369,37 @@ async def test_a_door_that_stops_or_starts_again_counts_no_sessions_it_does_not_
             door.ports["smpp"], BIND
         ) as esme:  # at once: the other has said that it is gone
             assert esme.of(smpp.BindResp)[0].command_status == 0
+
+
+class SlowToForget:
+    """A database that deletes only once it is told to; all else is as quick as ever."""
+
+    def __init__(self, database: db.Database) -> None:
+        self._database = database
+        self.asked, self.told, self.done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def transaction(self) -> AbstractAsyncContextManager[db.Tx]:
+        return self._database.transaction()
+
+    async def execute(self, sql: LiteralString, *values: Any) -> None:
+        if sql.startswith("DELETE"):
+            self.asked.set()
+            await self.told.wait()
+        await self._database.execute(sql, *values)
+        self.done.set()
+
+
+async def test_a_session_that_comes_while_its_door_begins_is_counted(database: str) -> None:
+    async with town(database, sessions_max=1) as (way, _, _):
+        (login,) = way.keeper.current.logins.values()
+        slow = SlowToForget(way.database)
+        begun = Sessions(cast("db.Database", slow), 2)
+        run = asyncio.create_task(begun.run())
+        await slow.asked.wait()
+        entering = [asyncio.create_task(begun.enter(login)) for _ in range(2)]
+        await asyncio.wait(entering, timeout=0.2)
+        slow.told.set()
+        await slow.done.wait()
+        assert sorted([await one for one in entering]) == [False, True]
+        assert not await Sessions(way.database, 3).enter(login)
+        run.cancel()

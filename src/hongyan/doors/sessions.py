@@ -31,9 +31,11 @@ class Sessions:
         self._left: set[int] = set()  # logins without a session here whose row is still to go
         # Not for enter(), which may wait for another door: what it overtakes, or is overtaken by, is right again at the next turn.
         self._renewing = asyncio.Lock()
+        self._begun = False  # what a door of our number held before us is forgotten
 
     async def enter(self, login: Login) -> bool:
         """Count a session in; False where the login has as many as it may. Raises db.Unavailable."""
+        await self._begin()
         entered = False
         try:
             async with self._database.transaction() as tx:
@@ -60,8 +62,8 @@ class Sessions:
 
     async def run(self) -> None:
         """Renew what is held until cancelled. What a door of our number held before us counts no more."""
-        with contextlib.suppress(*db.Unavailable):  # then it lapses by itself
-            await self.forget()
+        with contextlib.suppress(*db.Unavailable):  # then with the first session, or it lapses by itself
+            await self._begin()
         while True:
             await asyncio.sleep(RENEW_S)
             try:
@@ -71,10 +73,22 @@ class Sessions:
             except Exception:
                 log.exception("sessions.not_renewed")
 
+    async def _begin(self) -> None:
+        """Forget what a door of our number held before us, before a session of ours is counted: its row would go with those."""
+        if self._begun:
+            return
+        async with self._renewing:
+            if not self._begun:
+                await self._forget()
+                self._begun = True
+
     async def forget(self) -> None:
         """Let go of all that stands under our number but is not held, so that other doors need not wait for it to lapse."""
         async with self._renewing:
-            await self._database.execute(FORGET_SQL, list(self._held), self._door)
+            await self._forget()
+
+    async def _forget(self) -> None:
+        await self._database.execute(FORGET_SQL, list(self._held), self._door)
 
     async def _renew(self) -> None:
         async with self._renewing:
