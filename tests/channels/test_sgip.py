@@ -479,6 +479,7 @@ async def test_requests_in_one_segment_with_the_login_are_heard() -> None:
 async def test_a_port_that_is_taken_is_told_and_taken_over_once_it_is_free() -> None:
     port = free_port()
     async with Smg() as smg, opened(smg, **listening(port)) as first:
+        (await reach(asyncio.Protocol, port)).abort()  # it may submit before it listens
         second = opened(smg, **listening(port))
         await second.channel.open(second.recorder)
         await second.recorder.until(lambda: "listen" in second.channel.state().reason)
