@@ -395,11 +395,14 @@ async def test_a_session_that_comes_while_its_door_begins_is_counted(database: s
         slow = SlowToForget(way.database)
         begun = Sessions(cast("db.Database", slow), 2)
         run = asyncio.create_task(begun.run())
-        await slow.asked.wait()
-        entering = [asyncio.create_task(begun.enter(login)) for _ in range(2)]
-        await asyncio.wait(entering, timeout=0.2)
-        slow.told.set()
-        await slow.done.wait()
-        assert sorted([await one for one in entering]) == [False, True]
-        assert not await Sessions(way.database, 3).enter(login)
-        run.cancel()
+        try:
+            async with asyncio.timeout(10):
+                await slow.asked.wait()
+                entering = [asyncio.create_task(begun.enter(login)) for _ in range(2)]
+                await asyncio.wait(entering, timeout=0.2)
+                slow.told.set()
+                await slow.done.wait()
+                assert sorted([await one for one in entering]) == [False, True]
+                assert not await Sessions(way.database, 3).enter(login)
+        finally:
+            run.cancel()

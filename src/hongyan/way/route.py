@@ -2,7 +2,7 @@
 
 Pure. Health never refuses a message, it only changes the order: where every channel is ill, the least ill one
 is used; where none is up, the message waits. Among equals codes go where codes are entered (conversion.py).
-Entry points: candidates(), not_filed(), Health, choose().
+Entry points: candidates(), not_filed(), Health, choose(), and only() where there is nothing to choose.
 """
 
 import math
