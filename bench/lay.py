@@ -110,8 +110,9 @@ async def opt_outs(database: db.Database, keys_: vault.Vault, tenant_id: TenantI
             indexes,
             tenant_id,
         )
-    if count:
-        await database.execute("ANALYZE suppression")
+    if count:  # as if stored long ago: swept, known to the planner, and written to the disk
+        await database.execute("VACUUM (ANALYZE) suppression")
+        await database.execute("CHECKPOINT")
 
 
 if __name__ == "__main__":

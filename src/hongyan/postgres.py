@@ -47,7 +47,6 @@ SOCKET_PATH_OCTETS_MAX: Final = 107  # sun_path of unix(7) less its final NUL
 LOG_OCTETS_MAX: Final = 16 * 2**20  # at a start a longer log becomes postgres.log.1
 SHARED_BUFFERS_MB_MAX: Final = 256  # what a large list fills in 20 s; the kernel writes by itself after 30
 POLL_S: Final = 0.01
-WATCH_S: Final = 0.1
 ABORT_WAIT_S: Final = 5.0  # SIGQUIT makes PostgreSQL leave at once; what is still there is killed
 COMMAND_WAIT_S: Final = 120.0  # initdb on a slow disk
 # Nothing of our own environment reaches the server: the master key may stand there.
@@ -158,9 +157,18 @@ class Server:
 
     async def died(self) -> int:
         """Wait until the server ends and return its exit code; a supervisor's task, so no deadline."""
-        while self.is_alive():  # noqa: ASYNC110 -- nobody tells us; a child's death has to be looked for
-            await asyncio.sleep(WATCH_S)
-        return self._child.returncode if self._child is not None else 0
+        if self._child is None:
+            return 0
+        if self.is_alive():
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            process = os.pidfd_open(self._child.pid)
+            loop.add_reader(process, ended.set)  # readable once it has ended
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(process)
+                os.close(process)
+        return self._child.wait()
 
     def start(self, wait_s: float = 60.0, tell: Tell = lambda _line: None) -> None:
         """Start the server, the first time make its cluster, and return once it answers.

@@ -116,6 +116,7 @@ class _Process:
         self._forward: Forward | None = None
         self._runner: jobs.Runner | None = None
         self._paid: list[int] = []
+        self._paid_wake = asyncio.Event()
         self._sockets: list[socket.socket] = []
         self._managed_at = 0  # inode of the socket that doors pass on to
         self._host: Host | None = None
@@ -234,10 +235,14 @@ class _Process:
             self._gateway.ticker.paid(ids)
         else:
             self._paid.extend(ids)
+            self._paid_wake.set()
 
     async def _keep_forgetting(self) -> None:
         """Forget paid notices where no ticker in this process does."""
         while True:
+            if not self._paid:
+                self._paid_wake.clear()
+                await self._paid_wake.wait()
             await asyncio.sleep(PAID_GAP_S)
             try:
                 await self._forget_paid()

@@ -258,6 +258,32 @@ async def test_a_scheduled_message_leaves_only_when_it_is_due(database: str) -> 
         await books_balance(one.database)
 
 
+async def test_one_look_says_in_which_lanes_something_is_due_whoever_has_it(database: str) -> None:
+    held, waiting, later = 7, 0, timedelta(hours=1)
+    rows = [
+        (1, Purpose.OTP, waiting, later),
+        (1, Purpose.TRANSACTIONAL, held, -later),
+        (1, Purpose.PROMOTIONAL, waiting, later),
+        (2, Purpose.PROMOTIONAL, waiting, -later),
+        (3, Purpose.PROMOTIONAL, waiting, -later),
+    ]
+    laid = await db.connect(database, QUICK)
+    try:
+        for tenant_id, purpose, owner, after in rows:
+            await laid.execute(
+                "INSERT INTO outbox (tenant_id, id, lane, owner, due_at, expires_at)"
+                " VALUES ($1, gen_random_uuid(), $2, $3, $4, now())",
+                tenant_id, purpose.number, owner, clock.now() + after,
+            )  # fmt: skip
+        every = [Purpose.OTP.number, Purpose.TRANSACTIONAL.number, Purpose.PROMOTIONAL.number]
+        assert await claim._lanes_due(laid, every) == [Purpose.PROMOTIONAL.number]
+        assert await claim._lanes_due(laid, every[:2]) == []
+        await laid.execute("UPDATE outbox SET due_at = now()")
+        assert await claim._lanes_due(laid, every) == [Purpose.OTP.number, Purpose.PROMOTIONAL.number]
+    finally:
+        await laid.close()
+
+
 async def test_a_message_that_waited_too_long_expires_and_is_refunded(database: str) -> None:
     async with operator() as simulator, plane(database, simulator) as one:
         before = await balance_micro(one)

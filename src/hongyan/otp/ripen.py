@@ -9,7 +9,6 @@ Any number of clerks may do it at once: each takes rows that no other has in han
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, LiteralString
 
@@ -41,34 +40,50 @@ LOOK_S_MAX: Final = 320.0
 LOOKS_DOUBLED_MAX: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Duty:
-    """Something to do now and then. `work` returns how many rows it took; a full batch means there may be more."""
-
-    work: Callable[[db.Tx, Vault, float], Awaitable[int]]
-    gap_s: float
-    batch: int = BATCH_MAX
+Duty = Callable[[db.Tx, Vault, float], Awaitable[int]]  # returns how many rows it took, BATCH_MAX at most
 
 
 async def run(database: db.Database, vault: Vault) -> None:
     """Do every duty in its turn, until cancelled."""
-    due_s = dict.fromkeys(DUTIES, 0.0)
+    forget_at_s = 0.0
     while True:
-        for duty in DUTIES:
-            if clock.now_s() >= due_s[duty]:
-                due_s[duty] = clock.now_s() + duty.gap_s
+        if await _any_due(database):
+            for duty in OFTEN:  # each leaves something to the next
+                await _perform(database, vault, duty)
+        if clock.now_s() >= forget_at_s:
+            forget_at_s = clock.now_s() + FORGET_GAP_S
+            for duty in SELDOM:
                 await _perform(database, vault, duty)
         await asyncio.sleep(GAP_S)
 
 
+# Most of the time there is nothing to do: one look says so, where three transactions would.
+ANY_DUE_SQL: LiteralString = """
+SELECT 1
+ WHERE EXISTS (SELECT FROM verification WHERE state = 0 AND expires_at <= $1)
+    OR EXISTS (SELECT FROM verification WHERE ended_at IS NOT NULL AND NOT counted)
+    OR EXISTS (SELECT FROM code_text WHERE look_at <= $1)
+"""
+
+
+async def _any_due(database: db.Database) -> bool:
+    """Whether any of what is done often has something to do."""
+    try:
+        async with asyncio.timeout(WAIT_S):
+            return bool(await database.fetch(ANY_DUE_SQL, clock.moment(clock.now_s())))
+    except db.Unavailable as error:
+        log.warning("ripen.database_lost", duty="look", error=type(error).__name__)
+        return False
+
+
 async def _perform(database: db.Database, vault: Vault, duty: Duty) -> None:
     """Do one duty until nothing is left. A failure waits for the next turn."""
-    name = duty.work.__name__
+    name = duty.__name__
     try:
         for _ in range(ROUNDS_MAX):
             async with asyncio.timeout(WAIT_S), database.transaction() as tx:
-                rows = await duty.work(tx, vault, clock.now_s())
-            if rows < duty.batch:
+                rows = await duty(tx, vault, clock.now_s())
+            if rows < BATCH_MAX:
                 return
     except db.Unavailable as error:
         log.warning("ripen.database_lost", duty=name, error=type(error).__name__)
@@ -298,11 +313,5 @@ async def forget_wards(tx: db.Tx, _vault: Vault, now_s: float) -> int:
     return max([await forgetter(tx, now_s, BATCH_MAX) for forgetter in forgetters])
 
 
-DUTIES: Final = (
-    Duty(expire, GAP_S),
-    Duty(count, GAP_S),
-    Duty(take_codes, GAP_S),
-    Duty(forget, FORGET_GAP_S),
-    Duty(forget_limits, FORGET_GAP_S),
-    Duty(forget_wards, FORGET_GAP_S),
-)
+OFTEN: Final[tuple[Duty, ...]] = (expire, count, take_codes)
+SELDOM: Final[tuple[Duty, ...]] = (forget, forget_limits, forget_wards)

@@ -146,10 +146,12 @@ async def listen(
 ) -> None:
     """Serve doors on a Unix socket until cancelled: `take` gets what they hand over, `waiting` tells per lane."""
     doors: set[_Frames] = set()
+    called = asyncio.Event()
 
     def door() -> _Frames:
         frames = _Frames(lambda octets: take(_decode_handed(octets)), lambda: doors.discard(frames))
         doors.add(frames)
+        called.set()
         return frames
 
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - one local call
@@ -157,6 +159,9 @@ async def listen(
     path.chmod(0o600)  # noqa: ASYNC240
     try:
         while True:
+            if not doors:
+                called.clear()
+                await called.wait()
             await asyncio.sleep(WAITING_TOLD_S)
             told = _encode(
                 list(waiting())
