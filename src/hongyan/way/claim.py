@@ -128,7 +128,9 @@ class Claimer:
         if now_s < self._claims_from_s:
             return
         wanted = [lane for lane in LANES if self._wants(lane)]
-        for lane in await _lanes_due(self._database, wanted) if wanted else ():
+        if not wanted:
+            return
+        for lane in await _lanes_due(self._database, wanted):
             if self._wants(lane) and await self._claim_lane(lane) >= self._tenant_share:
                 self._lanes.claim_wake.set()
 
