@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import pytest
+
 import make
 from hongyan import db
 from hongyan.way import owing
@@ -62,6 +64,35 @@ async def test_what_could_not_be_given_for_long_is_left_to_its_lease(database: s
         now_s += OURS_S
         await late.give()
         assert all(until is not None for until in await leases(world, notices))
+
+
+async def test_a_word_that_did_not_get_through_is_given_again_and_frees_nothing_twice(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    down = True
+
+    async def notify(topic: str) -> None:
+        if down:
+            raise ConnectionResetError
+        said.append(topic)
+
+    async with heralded(database, webhook=True) as (world, herald):
+        monkeypatch.setattr(world.database, "notify", notify)
+        notices = await owe_rows(world, 2, leased=True)
+        herald.owe(notices)
+        herald.tell()
+        with pytest.raises(ConnectionResetError):
+            await herald.give()
+        claimed = await owing.claim(world.database, [(world.app_id, 10)], rows_max=10, floor=0)
+        assert [one.id for one in claimed] == [one.id for one in notices]
+        held = await leases(world, notices)
+        down = False
+        await herald.give()
+        assert sorted(said) == sorted((owing.OWED_TOPIC, owing.TOLD_TOPIC))
+        assert await leases(world, notices) == held
+        await herald.give()
+        assert len(said) == 2
 
 
 async def test_payers_and_doors_are_told_each_on_their_topic(database: str) -> None:

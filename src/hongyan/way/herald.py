@@ -35,7 +35,7 @@ class Herald:
         self._keeper = keeper
         self._now_s = now_s
         self._owed: list[tuple[float, int]] = []  # (whose lease until then is that of its birth, notice)
-        self._told = False
+        self._topics: set[str] = set()  # whom a word is still due to
         self._wake = asyncio.Event()
         self._giving = asyncio.Lock()
 
@@ -49,7 +49,7 @@ class Herald:
 
     def tell(self) -> None:
         """Let the doors know that somebody who logs in is owed something."""
-        self._told = True
+        self._topics.add(owing.TOLD_TOPIC)
         self._wake.set()
 
     async def run(self) -> None:
@@ -72,8 +72,12 @@ class Herald:
                 now_s = self._now_s()
                 ours = sorted(notice for until_s, notice in owed if until_s > now_s)
                 await owing.give_back(self._database, ours)
-                await self._database.notify(owing.OWED_TOPIC)
-                del self._owed[: len(owed)]
-            if self._told:
-                self._told = False  # what is told meanwhile needs another word
-                await self._database.notify(owing.TOLD_TOPIC)
+                del self._owed[: len(owed)]  # whatever comes now: a lease on them may be a payer's
+                self._topics.add(owing.OWED_TOPIC)
+            for topic in tuple(self._topics):
+                self._topics.discard(topic)  # what is told meanwhile needs another word
+                try:
+                    await self._database.notify(topic)
+                except BaseException:
+                    self._topics.add(topic)
+                    raise
