@@ -153,8 +153,12 @@ class Visitor:
         return self.page.locator("#proof").inner_text()
 
     def faults(self) -> list[str]:
-        """Return everything axe finds in the widget, of whichever weight."""
+        """Return everything axe finds in the widget, of whichever weight, once its colours have stopped changing."""
         self.page.evaluate(_axe())
+        self.page.evaluate(
+            "Promise.allSettled(document.querySelector('hongyan-verify').shadowRoot"
+            ".getAnimations().map((one) => one.finished))"
+        )
         found = self.page.evaluate("axe.run('hongyan-verify', {resultTypes: ['violations']})")
         return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
 
