@@ -73,7 +73,9 @@ async def _any_due(database: db.Database) -> bool:
             return bool(await database.fetch(ANY_DUE_SQL, clock.moment(clock.now_s())))
     except db.Unavailable as error:
         log.warning("ripen.database_lost", duty="look", error=type(error).__name__)
-        return False
+    except Exception:
+        log.exception("ripen.failed", duty="look")
+    return False
 
 
 async def _perform(database: db.Database, vault: Vault, duty: Duty) -> None:
