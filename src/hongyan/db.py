@@ -87,7 +87,9 @@ class Database:
 
     async def own_connection(self) -> Tx:
         """Open a connection outside the pool, for one loop that uses it all the time; the caller closes it."""
-        return await asyncpg.connect(self.dsn, timeout=CONNECT_WAIT_S, server_settings=SESSION)
+        return await asyncpg.connect(
+            self.dsn, timeout=CONNECT_WAIT_S, server_settings=SESSION, connection_class=_Own
+        )
 
     async def notify(self, topic: str, payload: str = "") -> None:
         """Wake listeners. In a transaction of its own: NOTIFY inside a commit takes an instance-wide lock."""
@@ -99,6 +101,35 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+
+class _Own(asyncpg.Connection):  # type: ignore[misc]  # the driver says nothing of its types
+    """One that is asked the same few things again and again, and keeps each prepared.
+
+    The driver's own way to a statement that it knows is as long as all the rest it does for a small batch.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        self._kept: dict[str, Any] = {}  # as many as there are constants with SQL
+
+    async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as there
+        """Run one statement and return its rows."""
+        kept = self._kept.get(query)
+        if kept is None:
+            kept = self._kept[query] = await self.prepare(query, timeout=timeout)
+        try:
+            return await kept.fetch(*args, timeout=timeout)
+        except asyncpg.InvalidCachedStatementError:  # a migration has changed what it returns; it did nothing
+            del self._kept[query]
+            if self.is_in_transaction():
+                raise
+            return await super().fetch(query, *args, timeout=timeout)
+        except asyncpg.OutdatedSchemaCacheError:  # a type was changed, which is noticed when all is done
+            del self._kept[query]
+            raise
 
 
 class Holder:

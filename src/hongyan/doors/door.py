@@ -21,6 +21,7 @@ from hongyan.doors.auth import Gate, Snapshots
 from hongyan.doors.bursts import Bursts
 from hongyan.doors.call import Caller
 from hongyan.doors.exchange import Answer, Asked, RequestIds, refused
+from hongyan.doors.heads import Heads
 from hongyan.doors.nonces import Nonces
 from hongyan.doors.pages import Pages
 from hongyan.doors.rates import Rates
@@ -101,6 +102,7 @@ class Door:
         self.checker = Checker(database, vault)
         self.pages = Pages(database)
         self.ids = RequestIds()
+        self.heads = Heads()
         self.streams = Streams()
         self.bursts = Bursts(settings.accept_gather_ms / 1000, acceptor.have_gathered)
         self.connections: set[Swept] = set()

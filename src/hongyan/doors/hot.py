@@ -9,6 +9,7 @@ of slots. What costs a timer elsewhere (idle, slow and stuck connections) is ask
 import asyncio
 import re
 from collections import deque
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from uvicorn.server import ServerState
 from hongyan.doors.auth import CHALLENGE
 from hongyan.doors.door import Door
 from hongyan.doors.exchange import Answer, Asked
+from hongyan.doors.heads import Head
 from hongyan.doors.messages import HOT
 from hongyan.doors.route import FILE_OCTETS_MAX, Answers
 from hongyan.doors.routes import MANAGEMENT
@@ -142,7 +144,7 @@ class HotProtocol(HttpToolsProtocol):
         self._phase = _IDLE
         self._hot: _HotSlot | None = None  # whose body is being read
         self._answers: Answers = HOT[b"/v1/messages"]  # who answers it
-        self._fields: dict[bytes, bytes] = {}
+        self._fields: Mapping[bytes, bytes] = {}
         self._body: bytes | bytearray = b""
         self._octets = 0  # of the request being read, as they came
         self._is_file = False  # it brings one, which is passed on as it comes and not kept
@@ -189,7 +191,11 @@ class HotProtocol(HttpToolsProtocol):
         """Read what has come."""
         if self._deaf:
             return
-        headers = self.headers
+        begins = self._phase is _IDLE and not self._last_read
+        if begins and (known := self._door.heads.of(data)) is not None:
+            self._repeat(*known)
+            return
+        headers, fields = self.headers, self._fields
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -205,6 +211,16 @@ class HotProtocol(HttpToolsProtocol):
         else:
             if self._phase is not _IDLE and self.headers is headers:  # the request of the last octets too
                 self._count(len(data))
+            elif begins and self._phase is _IDLE and self._fields is not fields and not self._last_read:
+                self._door.heads.keep(data, self._answers, self.url, self._fields)
+
+    def _repeat(self, head: Head, body: bytes) -> None:
+        """Read a request whose head came before, as it was read then."""
+        self._since_s = self.loop.time()
+        self.url, self._answers, self._fields = head.url, head.answers, head.fields
+        self._hot = self._push(keep_alive=True)
+        self._body = body
+        self._ask()
 
     def _read_again(self, rest: bytes) -> None:
         """Ignore the wish for another protocol, as a server may (RFC 9110 §7.8).
