@@ -33,6 +33,8 @@ from types import TracebackType
 from typing import Final, Self, TypedDict
 from urllib.parse import quote
 
+from hongyan import turns
+
 Tell = Callable[[str], None]  # takes one line of progress for a person to read
 
 MAJOR_MIN: Final = 15
@@ -421,6 +423,7 @@ class Server:
                 start_new_session=True,  # Ctrl-C in the terminal reaches our supervisor only
                 **_as_user(self._user),
             )
+            turns.come_early(self._child.pid)
         finally:
             os.close(log)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import structlog
 
-from hongyan import db
+from hongyan import db, turns
 from hongyan.egress import Egress, open_egress
 from hongyan.run import AddressError, bound, listening, open_database, open_vault, outlived
 from hongyan.settings import Settings
@@ -81,6 +81,8 @@ async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> Non
     """Be one process with these roles until SIGTERM, SIGINT or the end of the parent; then stop gracefully."""
     if list(roles) == ["control"]:
         stand_back()
+    if "door" in roles:
+        turns.come_early(0)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,7 +19,7 @@ from hongyan.wire.fields import LocalProtocolError, Pdu
 if TYPE_CHECKING:
     from hongyan.channels.sessions import Post, Sessions
 
-REST_S = 0.024  # from one look into the socket to the next, while that holds nobody up: many PDUs then share a commit
+REST_S = 0.027  # from one look into the socket to the next, while that holds nobody up: many PDUs then share a commit
 TICK_S_MAX = 0.2  # longest sleep of a session's task: how late a timer may be noticed
 
 

@@ -1,0 +1,33 @@
+"""How soon a process that has woken gets a core that others use too.
+
+Linux (EEVDF) lets who wakes wait for the end of the slice of whoever runs, unless its own slice is the shorter one. A short
+slice gives no greater share of a core: what somebody waits for is done sooner, and in smaller pieces. It needs no privilege.
+Entry point: come_early().
+"""
+
+import ctypes
+import os
+import platform
+import struct
+from typing import Final
+
+SLICE_NS: Final = 300_000  # the kernel's own is 1.4 ms on two cores, 2.8 on eight and more
+_CALLS: Final = {"x86_64": 314, "aarch64": 274}  # sched_setattr, which few C libraries offer
+# struct sched_attr, first version: size, policy, flags, nice, priority, runtime (the slice), deadline, period
+ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
+
+
+def come_early(process: int) -> bool:
+    """Give a process (0: our own) a short slice; its children to come inherit it.
+
+    False where it cannot be: before Linux 6.12 slices are all alike, and another class has none.
+    """
+    call = _CALLS.get(platform.machine())
+    try:
+        if call is None or os.sched_getscheduler(process) != os.SCHED_OTHER:
+            return False
+        nice = os.getpriority(os.PRIO_PROCESS, process)
+    except (AttributeError, OSError):
+        return False
+    attributes = ATTRIBUTES.pack(ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
+    return bool(ctypes.CDLL(None).syscall(call, process, attributes, 0) == 0)
