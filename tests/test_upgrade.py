@@ -31,7 +31,6 @@ NEW: Final = "13900139000"  # who is written to by the new version
 BALANCE: Final = 1_000_000_000  # as make.tenant() lays it
 DELIVERED: Final = Status.DELIVERED.number
 SHIPPED: Final = [name for name, _ in db.migrations()]
-THINGS_SQL: Final = "SELECT * FROM thing"
 
 
 @pytest.fixture
@@ -313,46 +312,49 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty: db.Database) 
 # ---- connections that stay open meanwhile
 
 
+@pytest.fixture
+async def connection(empty: db.Database) -> AsyncIterator[db.Tx]:
+    one = await empty.own_connection()
+    try:
+        yield one
+    finally:
+        one.terminate()
+
+
+async def rows(connection: db.Tx) -> Sequence[tuple[Any, ...]]:
+    return [tuple(row) for row in await connection.fetch("SELECT * FROM thing")]
+
+
 async def test_a_statement_asked_before_a_migration_returns_what_is_there_after_it(
-    empty: db.Database,
+    empty: db.Database, connection: db.Tx
 ) -> None:
-    connection = await empty.own_connection()
-    try:
-        await empty.execute("CREATE TABLE thing AS SELECT 1 AS a")
-        assert [tuple(row) for row in await connection.fetch(THINGS_SQL)] == [(1,)]
-        await empty.execute("ALTER TABLE thing ADD b int DEFAULT 2")
-        for _ in range(2):
-            assert [tuple(row) for row in await connection.fetch(THINGS_SQL)] == [(1, 2)]
-    finally:
-        connection.terminate()
+    await empty.execute("CREATE TABLE thing AS SELECT 1 AS a")
+    assert await rows(connection) == [(1,)]
+    await empty.execute("ALTER TABLE thing ADD b int DEFAULT 2")
+    assert await rows(connection) == await rows(connection) == [(1, 2)]
 
 
-async def test_a_transaction_that_a_migration_overtakes_fails_as_a_whole(empty: db.Database) -> None:
-    connection = await empty.own_connection()
-    try:
-        await empty.execute("CREATE TABLE thing AS SELECT 1 AS a")
-        await connection.fetch(THINGS_SQL)
-        await empty.execute("ALTER TABLE thing ADD b int DEFAULT 2")
-        with pytest.raises(asyncpg.InvalidCachedStatementError):
-            async with connection.transaction():
-                await connection.fetch(THINGS_SQL)
-        assert [tuple(row) for row in await connection.fetch(THINGS_SQL)] == [(1, 2)]
-    finally:
-        connection.terminate()
+async def test_a_transaction_that_a_migration_overtakes_fails_as_a_whole(
+    empty: db.Database, connection: db.Tx
+) -> None:
+    await empty.execute("CREATE TABLE thing AS SELECT 1 AS a")
+    await rows(connection)
+    await empty.execute("ALTER TABLE thing ADD b int DEFAULT 2")
+    with pytest.raises(asyncpg.InvalidCachedStatementError):
+        async with connection.transaction():
+            await rows(connection)
+    assert await rows(connection) == [(1, 2)]
 
 
-async def test_a_type_that_a_migration_changes_fails_one_statement(empty: db.Database) -> None:
-    connection = await empty.own_connection()
-    try:
-        await empty.execute("CREATE TYPE pair AS (a int, b int)")
-        await empty.execute("CREATE TABLE thing (of pair)")
-        await empty.execute("INSERT INTO thing VALUES (ROW(1, 2))")
-        assert [tuple(row["of"]) for row in await connection.fetch(THINGS_SQL)] == [(1, 2)]
-        await empty.execute("ALTER TYPE pair ADD ATTRIBUTE c int")
-        await empty.execute("INSERT INTO thing VALUES (ROW(1, 2, 3))")
-        with pytest.raises(asyncpg.OutdatedSchemaCacheError):
-            await connection.fetch(THINGS_SQL)
-        found = [tuple(row["of"]) for row in await connection.fetch(THINGS_SQL)]
-        assert found == [(1, 2, None), (1, 2, 3)]
-    finally:
-        connection.terminate()
+async def test_a_type_that_a_migration_changes_fails_one_statement(
+    empty: db.Database, connection: db.Tx
+) -> None:
+    await empty.execute("CREATE TYPE pair AS (a int, b int)")
+    await empty.execute("CREATE TABLE thing (of pair)")
+    await empty.execute("INSERT INTO thing VALUES (ROW(1, 2))")
+    assert await rows(connection) == [((1, 2),)]
+    await empty.execute("ALTER TYPE pair ADD ATTRIBUTE c int")
+    await empty.execute("INSERT INTO thing VALUES (ROW(1, 2, 3))")
+    with pytest.raises(asyncpg.OutdatedSchemaCacheError):
+        await rows(connection)
+    assert await rows(connection) == [((1, 2, None),), ((1, 2, 3),)]

@@ -18,9 +18,9 @@ ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 
 
 def come_early(process: int) -> bool:
-    """Give a process (0: our own) a short slice; its children to come inherit it.
+    """Give a process (0: our own) a short slice; its children to come inherit it. Before Linux 6.12 that changes nothing.
 
-    False where it cannot be: before Linux 6.12 slices are all alike, and another class has none.
+    False where it cannot be given: to a process that is gone, of another class, or not ours, and on another system.
     """
     call = _CALLS.get(platform.machine())
     try:
