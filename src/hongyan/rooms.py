@@ -7,7 +7,6 @@ built: a gateway starts in half the time without the routes of the API, and what
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import socket
 import ssl
@@ -45,7 +44,6 @@ log = structlog.get_logger()
 
 LINKS_GAP_S: Final = 1.0
 GC_YOUNG, GC_MIDDLE, GC_OLD = 50_000, 20, 50
-NICE: Final = 5  # a third of a door's share of a core that both want
 PAID_GAP_S: Final = 0.02
 # 'gate': first half of the advisory lock, the gateway's number is the second
 GATEWAY_LOCK: Final = 0x67617465
@@ -72,15 +70,10 @@ def collect_seldom() -> None:
     gc.enable()
 
 
-def stand_back() -> None:
-    """Let others go first where cores are short: a list, or a page, may wait for a code."""
-    os.nice(NICE)
-
-
 async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
     """Be one process with these roles until SIGTERM, SIGINT or the end of the parent; then stop gracefully."""
-    if list(roles) == ["control"]:
-        stand_back()
+    if list(roles) == ["control"] and not turns.stand_back():  # a list, or a page, may wait for a code
+        log.warning("process.cannot_stand_back")
     if "door" in roles:
         turns.come_early(0)
     stop = asyncio.Event()
