@@ -1,8 +1,10 @@
 """The command line as its users type it: what it prints, what it leaves behind, what it says when it cannot."""
 
 import asyncio
+import errno
 import io
 import json
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import pytest
 
 import make
 from hongyan import __main__
+from hongyan.commands import frame
 from hongyan.control.keys import NewKey
 from hongyan.vault import Secret
 from hongyan.vocab.message import Status
@@ -352,6 +355,14 @@ def test_an_error_is_one_clear_line(shop: Terminal) -> None:
 def test_a_database_that_is_not_there_is_said_so(hongyan: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert "the database does not answer" in hongyan("tenants", "list").error
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSPC, errno.EMFILE])
+def test_what_the_system_refuses_is_not_laid_to_the_database(number: int) -> None:
+    told = frame.explain(OSError(number, os.strerror(number), "/var/lib/hongyan/master.key"))
+    assert (
+        told == f"the system refuses: [Errno {number}] {os.strerror(number)}: '/var/lib/hongyan/master.key'"
+    )
 
 
 def test_a_message_that_is_not_there_has_no_story(shop: Terminal) -> None:

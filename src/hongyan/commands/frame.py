@@ -7,6 +7,7 @@ show() prints a list; explain() says what an error means to the person at the ke
 """
 
 import asyncio
+import errno
 import os
 import pwd
 import sys
@@ -291,6 +292,12 @@ def ask_secret(prompt: str) -> str:
 # ---- errors
 
 
+# What no database that is away looks like; the rest of what a system says, it may.
+_OF_THE_MACHINE = {
+    errno.EPERM, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ENOSPC, errno.EROFS, errno.EDQUOT,
+}  # fmt: skip
+
+
 def explain(error: Exception) -> str | None:
     """Return what an error means to the person at the keyboard; '' where it is said already.
 
@@ -323,6 +330,8 @@ def explain(error: Exception) -> str | None:
     )
     if isinstance(error, plain):
         return str(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return f"the system refuses: {error}"
     if isinstance(error, db.Unavailable):
         reason = str(error) or type(error).__name__
         return f"the database does not answer: {reason}. Is it running, is DATABASE_URL right?"
