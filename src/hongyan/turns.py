@@ -2,6 +2,7 @@
 
 Linux (EEVDF) lets who wakes wait for the end of the slice of whoever runs, unless its own slice is the shorter one. A short
 slice gives no greater share of a core: what somebody waits for is done sooner, and in smaller pieces. It needs no privilege.
+Niceness gives a smaller share, to who does what nobody waits for. A sandbox may refuse either; the program goes on without.
 Entry points: come_early() and stand_back().
 """
 

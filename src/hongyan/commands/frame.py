@@ -292,7 +292,7 @@ def ask_secret(prompt: str) -> str:
 # ---- errors
 
 
-# What no database that is away looks like; the rest of what a system says, it may.
+# OSErrors that never come of a database that is away: the machine itself refuses.
 _OF_THE_MACHINE = {
     errno.EPERM, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ENOSPC, errno.EROFS, errno.EDQUOT,
 }  # fmt: skip
