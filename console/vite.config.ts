@@ -14,7 +14,7 @@ function compressed(): Plugin {
   return {
     name: "compressed",
     apply: "build",
-    closeBundle() {
+    writeBundle() {
       for (const name of readdirSync(BUILT, { recursive: true }) as string[]) {
         if (!/\.(js|css|svg|html|json)$/.test(name)) continue;
         const octets = readFileSync(join(BUILT, name));

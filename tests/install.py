@@ -280,15 +280,15 @@ class Install:
         self._started.append(process)
         return process
 
-    async def command(self, *arguments: str, said: str = "") -> str:
-        """Run one `hongyan …` to its end, saying something to it; returns what it printed. It must succeed."""
+    async def command(self, *arguments: str, said: str = "", fails: bool = False) -> str:
+        """Run one `hongyan …` to its end, saying something to it; returns what it printed. It must succeed, or fail."""
         process = await asyncio.create_subprocess_exec(
             *PROGRAM, *arguments, env=self.environment, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         async with asyncio.timeout(WAIT_S):
             printed, _ = await process.communicate(said.encode())
-        assert process.returncode == 0, printed.decode()
+        assert (process.returncode != 0) is fails, printed.decode()
         return printed.decode()
 
     async def start(self, *arguments: str) -> None:

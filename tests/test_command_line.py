@@ -20,7 +20,8 @@ from hongyan.commands import frame
 from hongyan.control.keys import NewKey
 from hongyan.vault import Secret
 from hongyan.vocab.message import Status
-from install import calling, installed
+from hongyan.way import state
+from install import calling, installed, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,4 +515,18 @@ async def test_a_message_is_sent_and_its_story_told_by_commands(database: str) -
             assert words in told
         assert "13800138000" not in told
         assert "您的订单7已发货" in await laid.install.command("trace", message_id[1], "--clear")
+
+
+async def test_check_says_of_a_channel_what_the_gateway_that_holds_it_says(database: str) -> None:
+    async with installed(layout="door+gateway", dsn=database) as laid, laid.install.database() as asked:
+
+        async def told(link: str) -> bool:
+            async with asked.transaction() as tx:
+                return any(one.told.link == link for each in (await state.every(tx)).values() for one in each)
+
+        await until(lambda: told("up"), "never up")
         assert "a running gateway is logged in" in await laid.install.command("check")
+        await laid.operator.stop()
+        await until(lambda: told("down"), "never down")
+        said = await laid.install.command("check", fails=True)
+        assert re.search(r"holds it and is not logged in: 127\.0\.0\.1:\d+: .+", said)

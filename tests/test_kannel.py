@@ -36,7 +36,7 @@ LONG: Final = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))  # three parts, eve
 
 PCAP_HEADER: Final = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 101)  # 101: bare IP packets
 COMMAND_IDS: Final = {pdu_class: number for number, pdu_class in smpp.PDUS.items()}
-ESME_PORT: Final = 40_000
+ESME_PORT: Final = 50_000  # 40,000 is another protocol's to Wireshark from 4.4 on
 
 
 def packet(number: int, frame: bytes, sent_octets: int) -> bytes:

@@ -52,3 +52,16 @@ def test_every_kind_of_knob_is_read() -> None:
 def test_what_cannot_be_meant_is_refused_by_name(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(variable)):
         settings.read({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),  # noqa: S104
+        ("10.0.0.7", "http://10.0.0.7:8080"),
+        ("::", "http://[::1]:8080"),
+    ],
+)
+def test_a_machine_calls_its_own_doors_where_they_can_be_called(host: str, url: str) -> None:
+    assert Settings(http_host=host).door_url() == url

@@ -367,7 +367,7 @@ async def _show(settings: Settings, simulator_port: int, stop: asyncio.Event) ->
 
     from hongyan.control import demo
 
-    base = f"http://{settings.http_host}:{settings.http_port}"
+    base = settings.door_url()
     async with open_database(settings) as database:
         keys = await demo.lay(database, await open_vault(database, settings), settings, simulator_port)
     await wait_ready(settings)

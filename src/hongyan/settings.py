@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Final
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -125,7 +126,13 @@ class Settings:
     idempotency_keep_s: int = 86_400
     database_pool_max: int = 8
 
+    def door_url(self) -> str:
+        """Return where this machine calls its own doors: what stands for all addresses is not one to call."""
+        host = _LOOPBACK.get(self.http_host, self.http_host)
+        return f"http://[{host}]:{self.http_port}" if ":" in host else f"http://{host}:{self.http_port}"
 
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
 _YES_NO = dict.fromkeys(("1", "yes", "true", "on"), True) | dict.fromkeys(("0", "no", "false", "off"), False)
 
 

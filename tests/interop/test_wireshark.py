@@ -25,7 +25,7 @@ from interop.ours import LONG, facing, written
 
 DEADLINE_S: Final = 20.0
 PCAP_HEADER: Final = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 101)  # 101: bare IP packets
-CLIENT_PORT: Final = 40_000
+CLIENT_PORT: Final = 50_000  # 40,000 is another protocol's to Wireshark from 4.4 on
 
 
 @dataclass

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hongyan.egress import Egress
     from hongyan.settings import Settings
     from hongyan.vault import Vault
+    from hongyan.way.state import AtGateway
 
 CLOSE_WAIT_S: Final = 5.0
 
@@ -220,7 +221,7 @@ async def _master_key(database: "db.Database", settings: "Settings") -> "tuple[V
 
 
 CHANNELS_SQL: LiteralString = """
-SELECT c.name, c.kind, c.sealed, c.paused,
+SELECT c.id, c.name, c.kind, c.sealed, c.paused,
        EXISTS (SELECT FROM session_lease l WHERE l.channel_id = c.id AND l.until > now()) AS held,
        EXISTS (SELECT FROM route_rule r WHERE r.channel_id = c.id AND r.active) AS routed
   FROM channel c WHERE c.active ORDER BY c.id
@@ -232,22 +233,29 @@ async def _channels(
 ) -> Sequence[Finding]:
     """Look at every channel.
 
-    One that a gateway holds is left alone: many accounts allow no second session.
+    One that a gateway holds is left alone, because many accounts allow no second session: the gateway is asked.
     """
     from hongyan.egress import open_egress
+    from hongyan.way import state
 
     rows = await database.fetch(CHANNELS_SQL)
     if not rows:
         return [Finding("channels", True, "none yet: `hongyan channels add`")]
+    async with database.transaction() as tx:
+        told = await state.every(tx)
     async with (
         open_egress(settings, private=settings.channel_private_addresses) as way_out,
         asyncio.TaskGroup() as tasks,
     ):
-        looks = [tasks.create_task(_channel(row, vault, way_out, wait_s)) for row in rows]
+        looks = [
+            tasks.create_task(_channel(row, told.get(row["id"], ()), vault, way_out, wait_s)) for row in rows
+        ]
     return [look.result() for look in looks]
 
 
-async def _channel(row: "db.Row", vault: "Vault", way_out: "Egress", wait_s: float) -> Finding:
+async def _channel(
+    row: "db.Row", told: "Sequence[AtGateway]", vault: "Vault", way_out: "Egress", wait_s: float
+) -> Finding:
     from hongyan.channels import kinds
     from hongyan.channels.posts import Posts
 
@@ -260,7 +268,8 @@ async def _channel(row: "db.Row", vault: "Vault", way_out: "Egress", wait_s: flo
         return Finding(what, False, f"{error}; `hongyan channels configure` mends it")
     provider = channel if isinstance(channel, Posts) else None
     if row["held"] and provider is None:
-        return Finding(what, True, f"a running gateway is logged in{remarks}")
+        reason = _not_logged_in(told)
+        return Finding(what, not reason, (reason or "a running gateway is logged in") + remarks)
     if not wait_s:
         return Finding(what, True, f"{row['kind']}, settings build{remarks}")
     if provider is not None:
@@ -269,6 +278,17 @@ async def _channel(row: "db.Row", vault: "Vault", way_out: "Egress", wait_s: flo
         return Finding(what, not reason, (reason or words) + remarks)
     reason = await _bind(channel, wait_s)
     return Finding(what, not reason, (reason or "its host lets us log in") + remarks)
+
+
+def _not_logged_in(told: "Sequence[AtGateway]") -> str:
+    """Return why no gateway that holds a channel has a session of it, '' if one has."""
+    held = [one.told for one in told if not one.stale and one.told.link != "absent"]
+    if any(one.sessions_up for one in held):
+        return ""
+    reasons = {one.reason or one.link for one in held} or {
+        "it has not said how it is yet, look again in a moment"
+    }
+    return f"a running gateway holds it and is not logged in: {'; '.join(sorted(reasons))}"
 
 
 async def _knock(url: str, way_out: "Egress", wait_s: float) -> str:

@@ -59,7 +59,7 @@ def send(
         "extension": extension,
     }
     key_id, secret = _credentials(settings, key_id)
-    base = url.rstrip("/") or f"http://{settings.http_host}:{settings.http_port}"
+    base = url.rstrip("/") or settings.door_url()
     octets = json.dumps({name: value for name, value in body.items() if value}).encode()
     status, answer = asyncio.run(_post(settings, base, key_id, secret, octets))
     typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))

@@ -408,6 +408,9 @@ def _guard_xml(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
                 parser.Parse(piece, False)
             if not begun and left <= 0:
                 raise Fault("XML without an element")
+            if not begun:
+                # From 2.6 on expat may put off what it has until it is told that this is all.
+                parser.Parse(b"", True)
     except expat.ExpatError:
         return
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
