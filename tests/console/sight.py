@@ -42,6 +42,13 @@ SWITCHES: Final = (
     "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion",
 )  # fmt: skip
 AXE: Final = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
+# What still changes its colour is not what anybody has to read; and what was clicked a moment ago has yet to begin.
+STILL: Final = """async () => {
+    for (let still = 0, left = 150; still < 4 && left > 0; left--) {
+        await new Promise(requestAnimationFrame);
+        still = document.getAnimations().some((one) => one.playState === "running") ? 0 : still + 1;
+    }
+}"""
 SHOTS: Final = os.environ.get("CONSOLE_SHOTS")  # where to keep what the tests see, if anybody wants it
 FAILED: Final = Path(__file__).parents[2] / "build/console-shots"
 Who = Literal["owner", "operator", "nobody"]
@@ -215,10 +222,7 @@ class Sight:
             if not self._asked:
                 break
             self.page.wait_for_timeout(20)
-        for _ in range(40):  # what still changes its colour is not what anybody has to read
-            if not self.page.evaluate("document.getAnimations().some((one) => one.playState === 'running')"):
-                break
-            self.page.wait_for_timeout(50)
+        self.page.evaluate(STILL)
 
     @contextmanager
     def forgiving(self, pattern: str = "") -> Iterator[Self]:
