@@ -7,7 +7,6 @@ that program is absent; how many were skipped, and for want of what, stands at t
 import asyncio
 import gc
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -18,6 +17,7 @@ import pytest
 import uvloop
 
 import database as databases
+import programs
 
 ABSENT: Final = "skipped because absent: "
 GC_YOUNG, GC_MIDDLE, GC_OLD = 50_000, 20, 50  # as the program's: src/hongyan/rooms.py
@@ -80,7 +80,7 @@ def database(database_template: databases.Template, monkeypatch: pytest.MonkeyPa
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for program in mark.args:
-            if shutil.which(program, path=_PATH) is None:
+            if programs.find(program) is None:
                 pytest.skip(ABSENT + program)
 
 
@@ -92,7 +92,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     for program, count in sorted(absent.items()):
         terminalreporter.write_line(f"skipped because {program} is absent: {count}")
-
-
-# Debian puts servers such as Kannel's bearerbox where a user's PATH does not look.
-_PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"

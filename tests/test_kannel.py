@@ -4,7 +4,6 @@ Both are programs others wrote from the same specification, so they would notice
 """
 
 import asyncio
-import shutil
 import socket
 import struct
 import subprocess
@@ -18,9 +17,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import aiohttp
 import pytest
 
+import programs
 from channels.centre import build, parcel
 from channels.centre import receipt as make_receipt
-from conftest import _PATH
 from hongyan.channels.smpp_words import Tongue
 from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
@@ -259,7 +258,7 @@ async def kannel(folder: Path, simulator: Simulator) -> AsyncIterator[Kannel]:
 async def box(program: str, conf: Path, port: int) -> AsyncIterator[None]:
     """One of Kannel's programs, from when it listens to the end of the block."""
     running = await asyncio.create_subprocess_exec(
-        shutil.which(program, path=_PATH) or program, "-v", "4", str(conf), cwd=conf.parent,
+        programs.find(program) or program, "-v", "4", str(conf), cwd=conf.parent,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:

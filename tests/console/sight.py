@@ -31,11 +31,11 @@ from playwright.sync_api import (
 )
 
 import install
+import programs
 
 HTTP_REFUSED: Final = 400
 PATIENCE_MS: Final = 15_000  # two cores may be doing something else
 expect.set_options(timeout=PATIENCE_MS)
-CHROMIUM: Final = "/usr/bin/chromium"
 # As root and without a network: https://peter.sh/experiments/chromium-command-line-switches/
 SWITCHES: Final = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -107,7 +107,9 @@ def _shown(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 @contextmanager
 def browsing(playwright: Playwright, *switches: str) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*SWITCHES, *switches])
+    browser = playwright.chromium.launch(
+        executable_path=programs.find("chromium"), args=[*SWITCHES, *switches]
+    )
     try:
         yield browser
     finally:
