@@ -9,7 +9,7 @@ import { defineConfig, type Plugin } from "vite";
 
 const BUILT = "../src/hongyan/console"; // part of the program's wheel, served by src/hongyan/doors/console.py
 
-/** Lay .br and .gz beside what compresses, once, instead of at every request. */
+/** Lay .br and .gz beside what compresses, once, instead of at every request. Not in closeBundle, which runs after a failure too. */
 function compressed(): Plugin {
   return {
     name: "compressed",

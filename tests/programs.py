@@ -9,7 +9,7 @@ from typing import Final
 
 # Debian puts servers such as Kannel's bearerbox where a user's PATH does not look.
 PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
-# What may stand for a program, better than it: the same engine without a window does the same for two thirds of the work.
+# Taken where it is here: the same engine, without windows, does the same with two thirds of the work.
 INSTEAD: Final = {"chromium": "chromium-headless-shell"}
 
 
