@@ -22,8 +22,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from hongyan import db
+from hongyan import clock, db
 from hongyan.postgres import ROLE, Server
+from hongyan.way import prune
 
 FORGETFUL: Final = {
     "fsync": "off",
@@ -104,11 +105,22 @@ def _migrated(maintenance_dsn: str, dsn: str, owner: str | None) -> Iterator[Tem
     _execute(maintenance_dsn, f'CREATE DATABASE "{name}"' + (f' OWNER "{owner}"' if owner else ""))
     try:
         with ThreadPoolExecutor(1) as thread:  # its own event loop, whatever loop the test runner keeps here
-            thread.submit(lambda: asyncio.run(db.migrate(template.template_dsn))).result()
+            thread.submit(lambda: asyncio.run(_lay(template.template_dsn))).result()
         yield template
     finally:
         _execute(maintenance_dsn, f'DROP DATABASE "{name}" WITH (FORCE)')
         asyncio.run_coroutine_threadsafe(_hand().leave(maintenance_dsn), _hand().loop).result()
+
+
+async def _lay(dsn: str) -> None:
+    """Make a database as it is a second after the program was started for the first time: with partitions for its days."""
+    await db.migrate(dsn)
+    connection = await asyncpg.connect(dsn, timeout=STATEMENT_WAIT_S)
+    try:
+        async with connection.transaction():
+            await prune.ensure_partitions(connection, clock.now())
+    finally:
+        await connection.close()
 
 
 def _quick_place() -> str | None:

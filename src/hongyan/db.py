@@ -21,6 +21,7 @@ Row: TypeAlias = "asyncpg.Record"
 Uuid = DriverUUID  # builds from 16 octets three times faster than uuid.UUID, and is one
 
 CheckViolation = asyncpg.CheckViolationError
+UndefinedTable = asyncpg.UndefinedTableError
 # What a value is to blame for, such as a NUL in a text: tried again it fails again, and with it all that shares its
 # statement.
 Unstorable = (
@@ -58,6 +59,7 @@ SESSION = {
 }
 CONNECT_WAIT_S = 10.0
 STATEMENT_WAIT_S = 60.0
+KEPT_MAX = 32  # prepared statements of a connection of a loop's own; it asks fewer than ten, some of them anew each day
 
 
 class DatabaseUnfitError(Exception):
@@ -77,9 +79,14 @@ class Database:
         async with self._pool.acquire(timeout=CONNECT_WAIT_S) as connection, connection.transaction():
             yield connection
 
-    async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
+    async def fetch(
+        self,
+        sql: LiteralString,
+        *values: Any,
+        timeout: float = STATEMENT_WAIT_S,  # noqa: ASYNC109 - as the driver's
+    ) -> Sequence[Row]:
         """Run one statement in its own transaction."""
-        rows: Sequence[Row] = await self._pool.fetch(sql, *values, timeout=STATEMENT_WAIT_S)
+        rows: Sequence[Row] = await self._pool.fetch(sql, *values, timeout=timeout)
         return rows
 
     async def execute(self, sql: LiteralString, *values: Any) -> None:
@@ -113,13 +120,16 @@ class _Own(asyncpg.Connection):  # type: ignore[misc]  # the driver says nothing
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
-        self._kept: dict[str, Any] = {}  # as many as there are constants with SQL
+        self._kept: dict[str, Any] = {}
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as there
         """Run one statement and return its rows."""
         kept = self._kept.get(query)
         if kept is None:
-            kept = self._kept[query] = await self.prepare(query, timeout=timeout)
+            kept = await self.prepare(query, timeout=timeout)
+            if len(self._kept) >= KEPT_MAX:  # statements of days that are over
+                del self._kept[next(iter(self._kept))]
+            self._kept[query] = kept
         try:
             return await kept.fetch(*args, timeout=timeout)
         except asyncpg.InvalidCachedStatementError:  # a migration has changed what it returns; it did nothing

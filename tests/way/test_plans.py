@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import asyncpg
 import pytest
 
-from hongyan import db
-from hongyan.way import acceptance, claim, drop, prune, pump, tick
+from hongyan import clock, db
+from hongyan.way import acceptance, claim, days, drop, prune, pump, tick
 
 QUEUES: Final = ("outbox", "submitted", "notice", "early_report")
 STATEMENTS: Final[Mapping[str, str]] = {
@@ -60,6 +60,33 @@ async def test_no_plan_made_while_the_queues_are_empty_reads_a_whole_queue(datab
     found = list(scans(await plan(database, STATEMENTS[name], QUEUES), QUEUES))
     assert found
     assert [name for name, looks_up in found if not looks_up] == []
+
+
+DAILY: Final[Mapping[str, LiteralString]] = {
+    "tick": tick.TICK_SQL,
+    "fold": tick.FOLD_SQL,
+    "drop": drop.DROP_SQL,
+    "load": claim.LOAD_SQL,
+    "accept": acceptance.ACCEPT_SQL,
+    "accept once": acceptance.ACCEPT_ONCE_SQL,
+}
+
+
+def tables(node: Mapping[str, Any]) -> Iterator[str]:
+    """Every table that a plan reads or writes."""
+    if "Relation Name" in node:
+        yield node["Relation Name"]
+    for child in node.get("Plans", ()):
+        yield from tables(child)
+
+
+@pytest.mark.parametrize("name", DAILY)
+async def test_a_statement_of_the_way_opens_one_day_however_many_there_are(database: str, name: str) -> None:
+    """Half a year of them cost a tick 1.5 ms, and a fold 6."""
+    today = days.day_at(clock.now_s())
+    asked = days.asked_of(DAILY[name], today.table)
+    opened = {table for table in tables(await plan(database, asked, ())) if table.startswith("message")}
+    assert opened == {today.table}
 
 
 async def test_a_look_for_what_expired_reads_no_message_but_by_its_key(database: str) -> None:

@@ -362,7 +362,7 @@ async def test_a_number_is_remembered_for_the_longest_window(database: str) -> N
 
 async def test_partitions_stand_ready_for_today_and_the_days_ahead(database: str) -> None:
     async with make.world(database) as world:
-        now = clock.now()
+        now = clock.now() + 30 * DAY  # for today there are some
         async with world.database.transaction() as tx:
             assert await prune.ensure_partitions(tx, now) == prune.DAYS_AHEAD + 1
             assert await prune.ensure_partitions(tx, now) == 0
@@ -379,8 +379,9 @@ async def test_partitions_stand_ready_for_today_and_the_days_ahead(database: str
 
 async def test_a_day_that_has_begun_without_a_partition_stays_where_it_is(database: str) -> None:
     async with make.world(database) as world:
-        message_id = await promise(world)
-        assert await do(world, prune.make_partitions) == prune.DAYS_AHEAD
+        now = clock.now() + 30 * DAY
+        message_id = await promise(world, at=now)
+        assert await do(world, prune.make_partitions, now) == prune.DAYS_AHEAD
         assert (await row(world, message_id))["status"] == 0
 
 

@@ -25,6 +25,7 @@ from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import MessageId, MessageIds, TenantId
 from hongyan.way import acceptance, charge, guard, promise
 from hongyan.way.acceptance import BLOCKED, EPOCH_S, FREQUENT, REPEATED, Done, Entry, Row, SessionDraft
+from hongyan.way.days import Days
 from hongyan.way.decision import Decisions
 from hongyan.way.guard import CodeDraft, Draft
 from hongyan.way.handover import Handed
@@ -72,6 +73,7 @@ class Acceptor:
         self._portability = Portability(settings)
         self._ids = MessageIds(db.Uuid)
         self._decisions = Decisions()
+        self._days = Days()
         self._traces: dict[tuple[Any, ...], int] = {}
         self._waiting = Waiting(settings)
         self._broke: dict[int, tuple[float, int]] = {}
@@ -322,7 +324,12 @@ class Acceptor:
         started_s = time.perf_counter()
         try:
             stopped = await acceptance.store(
-                tx, rows, shard, self._owner_for, sends_templates=self._keeper.current.sends_templates
+                tx,
+                rows,
+                shard,
+                self._owner_for,
+                self._days,
+                sends_templates=self._keeper.current.sends_templates,
             )
         except db.CheckViolation:
             await self._short_of_money(tx, rows, shard)
@@ -384,7 +391,12 @@ class Acceptor:
     async def _try_again(self, tx: db.Tx, rows: list[Row], shard: int) -> bool:
         try:
             stopped = await acceptance.store(
-                tx, rows, shard, self._owner_for, sends_templates=self._keeper.current.sends_templates
+                tx,
+                rows,
+                shard,
+                self._owner_for,
+                self._days,
+                sends_templates=self._keeper.current.sends_templates,
             )
         except db.CheckViolation:
             return False  # another writer was quicker to spend it

@@ -15,6 +15,7 @@ import msgspec
 from hongyan import clock, db
 from hongyan.vocab.message import MessageId, TenantId
 from hongyan.way import guard
+from hongyan.way.days import Days, one_day
 from hongyan.way.guard import CodeDraft, Draft
 from hongyan.way.handover import Handed
 from hongyan.way.promise import Accepted, Idempotency, Outcome
@@ -234,7 +235,13 @@ UPDATE outbox o SET avoid_channel = n.channel_id FROM unnest($1::int[], $2::uuid
 
 
 async def store(
-    tx: db.Tx, rows: Sequence[Row], shard: int, owner_for: Callable[[int], int], *, sends_templates: bool
+    tx: db.Tx,
+    rows: Sequence[Row],
+    shard: int,
+    owner_for: Callable[[int], int],
+    days: Days,
+    *,
+    sends_templates: bool,
 ) -> dict[int, int]:
     """Store, charge and count what nothing stops; returns the places of what is stopped, and why: OPTED_OUT and so on.
 
@@ -249,7 +256,8 @@ async def store(
         row.handed = _handed(row, owner, now_s, sends_templates=sends_templates) if owner > 0 else None
         items.append(_item(row, owner))
     sql = ACCEPT_SQL if all(item[-2] is None for item in items) else ACCEPT_ONCE_SQL
-    found = await tx.fetch(sql, items, now, shard, int(now_s) - EPOCH_S, timeout=db.STATEMENT_WAIT_S)
+    day = one_day([row.id.bytes for row in rows])
+    found = await days.fetch(tx, sql, day, items, now, shard, int(now_s) - EPOCH_S)
     avoiding = [row for row in rows if row.avoid_channel]
     # Few ever do: a column of accept_row would cost all the others. Lost in a crash, it is only a hint.
     if avoiding:

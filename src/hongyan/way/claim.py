@@ -24,6 +24,7 @@ from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import ChannelId, Status
 from hongyan.way import early, pages, route
+from hongyan.way.days import Days, one_day
 from hongyan.way.drop import Dropped
 from hongyan.way.flight import Stream, ended, quiet_until, want_of
 from hongyan.way.handover import Handed
@@ -71,6 +72,7 @@ class Claimer:
         self._ticker = ticker
         self._pump = pump
         self._number = settings.gateway
+        self._days = Days()
         self._looks_again_s = 0.0
         self._look_from = 0  # page of the queue
         self._swept: dict[
@@ -314,7 +316,7 @@ class Claimer:
         asked_s = clock.now_s()
         # A claim and the sweep may read the same row at once, and one of them be so quick that it has been sent meanwhile.
         with self._lanes.reading() as left:
-            rows = await _read(self._database, self._number, tenant_ids, message_ids)
+            rows = await _read(self._database, self._days, self._number, tenant_ids, message_ids)
         snapshot = self._keeper.current
         waits: list[tuple[int, UUID, float]] = []
         for row in rows:
@@ -489,9 +491,10 @@ SELECT o.id, o.tenant_id, o.lane, o.attempt, o.avoid_channel, o.leaving_channel,
 
 
 async def _read(
-    database: db.Database, gateway: int, tenant_ids: Sequence[int], message_ids: Sequence[UUID]
+    database: db.Database, days: Days, gateway: int, tenant_ids: Sequence[int], message_ids: Sequence[UUID]
 ) -> Sequence[db.Row]:
-    return await database.fetch(LOAD_SQL, tenant_ids, message_ids, gateway)
+    day = one_day([message_id.bytes for message_id in message_ids])
+    return await days.fetch(database, LOAD_SQL, day, tenant_ids, message_ids, gateway)
 
 
 WAIT_SQL: LiteralString = """

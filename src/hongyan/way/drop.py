@@ -12,6 +12,7 @@ import msgspec
 from hongyan import db
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import Status
+from hongyan.way.days import Days, one_day
 
 
 class Dropped(msgspec.Struct, frozen=True, gc=False):
@@ -103,10 +104,14 @@ SELECT o.id, o.tenant_id, o.app_id, o.kind, o.message_id, o.status, o.cause, o.c
 """
 
 
-async def settle(tx: db.Tx, drops: Sequence[Dropped], shard: int, hooked: Sequence[int]) -> Sequence[db.Row]:
-    """Settle parts that never left: final status, refund, tally and notice. Returns the notices owed."""
-    rows: Sequence[db.Row] = await tx.fetch(
-        DROP_SQL,
+async def settle(
+    tx: db.Tx, drops: Sequence[Dropped], shard: int, hooked: Sequence[int], days: Days | None = None
+) -> Sequence[db.Row]:
+    """Settle parts that never left: final status, refund, tally and notice. Returns the notices owed.
+
+    `days`: of who does it often, and in no transaction.
+    """
+    values = (
         [d.tenant_id for d in drops],
         [db.Uuid(d.message_id) for d in drops],
         [d.parts for d in drops],
@@ -118,4 +123,7 @@ async def settle(tx: db.Tx, drops: Sequence[Dropped], shard: int, hooked: Sequen
         list(hooked),
         [d.left for d in drops],
     )
+    if days is not None:
+        return await days.fetch(tx, DROP_SQL, one_day([d.message_id for d in drops]), *values)
+    rows: Sequence[db.Row] = await tx.fetch(DROP_SQL, *values)
     return rows

@@ -13,7 +13,7 @@ How many days are kept is retention's to say; it also takes texts away before th
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, LiteralString
 from uuid import UUID
 
@@ -23,8 +23,9 @@ from hongyan import clock, db
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
-from hongyan.vocab.message import Status, first_id_at
+from hongyan.vocab.message import Status
 from hongyan.way import drop, owing, pages, posted, retention, rollup
+from hongyan.way.days import Day, day_at, day_on
 from hongyan.way.drop import Dropped
 from hongyan.way.inbound import REPEAT_S
 from hongyan.way.retention import Kept
@@ -151,7 +152,8 @@ async def close_forgotten(tx: db.Tx, settings: Settings, now: datetime, *, day: 
     """Close messages that everything else has forgotten, of one day at a time (the hours go through the days)."""
     day = day or (now - timedelta(days=int(now.timestamp() // 3_600) % BACKSTOP_DAYS)).date()
     before = now - timedelta(seconds=settings.report_wait_s + BACKSTOP_GRACE_S)
-    rows = await tx.fetch(BACKSTOP_SQL, *_ids_of(day), before, BATCH_MAX)
+    ids = day_on(day)
+    rows = await tx.fetch(BACKSTOP_SQL, ids.first, ids.following, before, BATCH_MAX)
     if rows:
         log.error("prune.forgotten_messages", messages=len(rows), day=day.isoformat())
     await _settle_unknown(tx, rows)
@@ -491,7 +493,7 @@ async def ensure_partitions(tx: db.Tx, now: datetime) -> int:
     await tx.execute("SET LOCAL lock_timeout = '2s'")
     made = 0
     for ahead in range(DAYS_AHEAD + 1):
-        made += await _make_partition(tx, (now + timedelta(days=ahead)).astimezone(UTC).date())
+        made += await _make_partition(tx, day_at((now + timedelta(days=ahead)).timestamp()))
     return made
 
 
@@ -506,17 +508,15 @@ ATTACH_SQL: LiteralString = (
 )
 
 
-async def _make_partition(tx: db.Tx, day: date) -> int:
-    name = f"message_{day:%Y%m%d}"
-    if await tx.fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+async def _make_partition(tx: db.Tx, day: Day) -> int:
+    if await tx.fetchval("SELECT to_regclass($1) IS NOT NULL", day.table):
         return 0
-    first, following = _ids_of(day)
     if await tx.fetchval(
-        "SELECT EXISTS (SELECT FROM message_rest WHERE id >= $1 AND id < $2)", first, following
+        "SELECT EXISTS (SELECT FROM message_rest WHERE id >= $1 AND id < $2)", day.first, day.following
     ):
         return 0
-    await tx.execute(PARTITION_SQL.format(name=name))
-    await tx.execute(ATTACH_SQL.format(name=name, first=first, next=following))
+    await tx.execute(PARTITION_SQL.format(name=day.table))
+    await tx.execute(ATTACH_SQL.format(name=day.table, first=day.first, next=day.following))
     return 1
 
 
@@ -539,22 +539,13 @@ DELETE FROM inbound WHERE id IN (SELECT id FROM inbound WHERE id < $1 ORDER BY i
 async def drop_old_days(tx: db.Tx, settings: Settings, now: datetime) -> int:
     """Drop what is older than messages are kept: messages by whole days, inbound texts by rows."""
     days = (await retention.keep_days(tx, settings)).of(Kept.MESSAGES)
-    last = (now - timedelta(days=days)).astimezone(UTC).date()
+    last = day_at((now - timedelta(days=days)).timestamp())
     await tx.execute("SET LOCAL lock_timeout = '2s'")
-    old = [
-        row["relname"] for row in await tx.fetch(PARTITIONS_SQL) if row["relname"] < f"message_{last:%Y%m%d}"
-    ]
+    old = [row["relname"] for row in await tx.fetch(PARTITIONS_SQL) if row["relname"] < last.table]
     for name in old:
         await tx.execute(f"DROP TABLE {name}")
         log.info("prune.day_dropped", partition=name)
-    first, _ = _ids_of(last)
-    return max(await _delete(tx, REST_SQL, first), await _delete(tx, INBOUND_SQL, first))
-
-
-def _ids_of(day: date) -> tuple[UUID, UUID]:
-    """Return the first id of a day and of the next one."""
-    midnight = datetime.combine(day, time(), UTC)
-    return first_id_at(midnight.timestamp()), first_id_at((midnight + timedelta(days=1)).timestamp())
+    return max(await _delete(tx, REST_SQL, last.first), await _delete(tx, INBOUND_SQL, last.first))
 
 
 # ---- proofs

@@ -13,20 +13,21 @@ A statement that cannot be stored is tried again with half as many rows, so that
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import takewhile
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from hongyan import db
+from hongyan import clock, db
 from hongyan.channels.channel import Report
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Status
 from hongyan.way import drop, early, portability, tick, unsure
+from hongyan.way.days import Day, Days, day_at, day_of
 from hongyan.way.drop import Dropped
 from hongyan.way.measure import Counters
 from hongyan.way.notify import Owed
@@ -94,6 +95,8 @@ class Ticker:
         self._wake = asyncio.Event()
         self._paid_timer: asyncio.TimerHandle | None = None
         self._paid_wanted = False  # even a tick with nothing but paid notices
+        self._days = Days()
+        self._day = day_at(clock.now_s())  # of what was acked last: most reports will be about it
 
     # ---- in: what the gateway and the clerk noticed
 
@@ -207,6 +210,8 @@ class Ticker:
         taken: set[tuple[ChannelId, str]] = set()
         acks = _ripe(self._acks, min(size, self._rows_max), taken)
         reports = _ripe(self._reports, min(size, self._rows_max - len(acks)), taken)
+        if acks:
+            self._day = day_of(acks[-1].message_id)
         gone = self._leaving(self._gone)
         paid = _first(self._paid, size * 4)
         delivered: list[Heard] = []
@@ -217,8 +222,9 @@ class Ticker:
         try:
             await self._learn(tx, others)
             rows = await tick.store(
-                tx, acks, gone, delivered, paid, shard=self._shard, snapshot=self._keeper.current
-            )
+                tx, acks, gone, delivered, paid, days=self._days, day=self._day, shard=self._shard,
+                snapshot=self._keeper.current,
+            )  # fmt: skip
         except db.Unstorable as error:
             self._halve(acks, reports, error)
             return
@@ -238,27 +244,42 @@ class Ticker:
 
     async def _fold(self, tx: db.Tx, reports: list[Heard]) -> None:
         """Settle the reports that were not plain. What is stored is told at once; one that fails alone is set aside."""
-        left = deque([reports])
+        left: deque[tuple[Day | None, Sequence[Heard]]] = deque([(None, reports)])
         try:
             while left:
+                day, some = left[0]
+                more: list[tuple[Day | None, Sequence[Heard]]] = []
                 try:
-                    rows = await tick.fold(
-                        tx, left[0], shard=self._shard, snapshot=self._keeper.current,
-                        other_channel=self._outlet.other_channel, speaks_for_all=self._outlet.speaks_for_all,
-                    )  # fmt: skip
+                    if day is None:
+                        more.extend(await self._found(tx, some))
+                    else:
+                        await self._fold_day(tx, day, some)
                 except db.Unstorable as error:
-                    some = left.popleft()
                     middle = len(some) // 2
                     if middle:
-                        left.extendleft((some[middle:], some[:middle]))
+                        more = [(day, some[:middle]), (day, some[middle:])]
                     else:
                         self._set_aside((), some, error)
-                else:
-                    self._tell_folded(left.popleft(), rows)
+                left.popleft()
+                left.extend(more)
         except BaseException:
-            for some in reversed(left):
+            for _, some in reversed(left):
                 self._put_back((), some)
             raise
+
+    async def _found(self, tx: db.Tx, reports: Sequence[Heard]) -> Iterable[tuple[Day, Sequence[Heard]]]:
+        """Return the reports by the day of their message; those that match nothing are tried in their next form."""
+        found, strays = await tick.find(tx, reports)
+        for heard in strays:
+            self._next_form(heard)
+        return found.items()
+
+    async def _fold_day(self, tx: db.Tx, day: Day, reports: Sequence[Heard]) -> None:
+        rows = await tick.fold(
+            tx, reports, days=self._days, day=day, shard=self._shard, snapshot=self._keeper.current,
+            other_channel=self._outlet.other_channel, speaks_for_all=self._outlet.speaks_for_all,
+        )  # fmt: skip
+        self._tell_folded(reports, rows)
 
     async def _learn(self, tx: db.Tx, reports: Sequence[Heard]) -> None:
         """Remember numbers that have moved to another operator, while their submissions are still there."""
@@ -406,7 +427,7 @@ class Ticker:
         drops = self._leaving(self._dropped)
         if not drops:
             return
-        rows = await drop.settle(tx, drops, self._shard, self._keeper.current.hooked_apps)
+        rows = await drop.settle(tx, drops, self._shard, self._keeper.current.hooked_apps, self._days)
         _forget(self._dropped, drops)
         self._outlet.left([d.message_id for d in drops])
         owed = [tick.owed_of(row) for row in rows]

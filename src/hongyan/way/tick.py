@@ -3,11 +3,12 @@
 Writes: submitted, outbox, message, notice, balance, ledger, tally, tally_touched. Entry points: store() for acks and what
 nearly every report is, fold() for the other reports; what to give them and when, the ticker in report.py decides. They are
 two because a statement costs by how much could happen in it, and nearly always only the first is needed.
+Both ask one day of messages only (days.py): store() that of most messages on their way, fold() the one that find() tells.
 Surprises: the parts of one statement see the same snapshot, so a report must not come with its own ack, nor two acks or
 two reports under one id. A statement whose commit was lost may run twice; every part of it finds nothing the second time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 
@@ -17,6 +18,7 @@ from hongyan import db
 from hongyan.channels.channel import Report
 from hongyan.vocab.cause import CAUSES, Cause
 from hongyan.vocab.message import STATUS_BY_NUMBER, ChannelId, Status
+from hongyan.way.days import Day, Days, day_of
 from hongyan.way.measure import LATENCY_BUCKETS_MS
 from hongyan.way.notice import STATUS, Owed
 from hongyan.way.snapshot import Snapshot
@@ -138,6 +140,15 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                       WHERE x.channel_id = a.channel_id AND x.upstream_id = a.upstream_id OFFSET 0) e
 """
 
+FIND_SQL: LiteralString = """
+SELECT r.place, s.message_id
+  FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS r (channel_id, upstream_id, place)
+ CROSS JOIN LATERAL (SELECT message_id FROM submitted x
+                      WHERE x.channel_id = r.channel_id AND x.upstream_id = r.upstream_id OFFSET 0) s
+"""
+
+# What is found here may have made room for a message of another day, under the same id, when it is to be folded; its report
+# is a stray then, which looks again.
 # Where one report speaks for a whole long message, the rows of its other parts go with the row that was hit.
 # A hit on a row given up as unknown (state 2) corrects what was said: the cell it was tallied in is taken back.
 # Parts of one message may be settled by two gateways at once: what is folded is read under a lock, or the second to
@@ -148,7 +159,7 @@ WITH report AS MATERIALIZED (
 ), hit AS (
     DELETE FROM submitted s USING report r
      WHERE s.channel_id = ANY(ARRAY(SELECT channel_id FROM report)) AND s.upstream_id = ANY(ARRAY(SELECT upstream_id FROM report))
-       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
+       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id AND s.message_id >= $7 AND s.message_id < $8
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
 ), spoken_for AS (
@@ -276,17 +287,22 @@ async def store(
     reports: Sequence[Heard],
     paid: Sequence[int],
     *,
+    days: Days,
+    day: Day,
     shard: int,
     snapshot: Snapshot,
 ) -> Sequence[db.Row]:
     """Store what came of parts and messages, and forget notices that are paid; returns what followed.
 
-    Of the reports, all of them "delivered", only the plain ones are settled: at the first attempt, a message of one part.
+    Of the reports, all of them "delivered", only the plain ones are settled: at the first attempt, a message of one part,
+    accepted on that day.
     Each of these has a row with its `place` (from 1) and the notice that is owed; the others are left for fold(). A row
     without a place is a report that was parked for an ack that is stored now. `shard`: of balances and tallies.
     """
-    rows: Sequence[db.Row] = await tx.fetch(
+    return await days.fetch(
+        tx,
         TICK_SQL,
+        day,
         [
             (a.channel_id, a.upstream_id, a.tenant_id, db.Uuid(a.message_id), a.part_index, a.attempt,
              a.sent_ms, a.cost_micro, a.decision, a.upstream_raw)
@@ -302,27 +318,44 @@ async def store(
         shard,
         snapshot.hooked_apps,
         list(LATENCY_BUCKETS_MS),
-        timeout=db.STATEMENT_WAIT_S,
     )  # fmt: skip
-    return rows
+
+
+async def find(tx: db.Tx, reports: Sequence[Heard]) -> tuple[Mapping[Day, list[Heard]], list[Heard]]:
+    """Find whose parts the reports are about; returns them by the day of the message, and those that match nothing."""
+    rows = await tx.fetch(
+        FIND_SQL,
+        [h.channel_id for h in reports],
+        [h.upstream_id for h in reports],
+        timeout=db.STATEMENT_WAIT_S,
+    )
+    strays = dict(enumerate(reports, 1))
+    found: dict[Day, list[Heard]] = {}
+    for row in rows:
+        found.setdefault(day_of(row["message_id"].bytes), []).append(strays.pop(row["place"]))
+    return found, list(strays.values())
 
 
 async def fold(
     tx: db.Tx,
     reports: Sequence[Heard],
     *,
+    days: Days,
+    day: Day,
     shard: int,
     snapshot: Snapshot,
     other_channel: Callable[[ChannelId], bool],
     speaks_for_all: Callable[[ChannelId], bool],
 ) -> Sequence[db.Row]:
-    """Settle reports of any kind; returns what followed: NOTICE, STRAY and AGAIN.
+    """Settle reports of any kind, on messages of one day; returns what followed: NOTICE, STRAY and AGAIN.
 
     `other_channel`: might another channel do better than this one? `speaks_for_all`: does one report stand for a whole
     long message there?
     """
-    rows: Sequence[db.Row] = await tx.fetch(
+    return await days.fetch(
+        tx,
         FOLD_SQL,
+        day,
         [
             (h.channel_id, h.upstream_id, h.report.status.number, h.report.cause.number, h.report.code,
              _at_ms(h.report), h.report.cause.other_channel and other_channel(h.channel_id),
@@ -334,9 +367,9 @@ async def fold(
         snapshot.pay_on_delivery,
         list(LATENCY_BUCKETS_MS),
         Cause.NO_REPORT.number,
-        timeout=db.STATEMENT_WAIT_S,
+        day.first,
+        day.following,
     )  # fmt: skip
-    return rows
 
 
 _DELIVERED: Final = Status.DELIVERED.number
