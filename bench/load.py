@@ -2,7 +2,7 @@
 
     python -m bench.load --pb /path/to/pb --count 100000 --batch 1000 --connections 4
     python -m bench.load --pb /path/to/pb --count 20000 --signed --connections 32
-    python -m bench.load --pb /path/to/pb --count 200000 --batch 1000 --purpose sale --codes 1000
+    python -m bench.load --pb /path/to/pb --count 200000 --batch 1000 --connections 4 --purpose sale --codes 1000
     python -m bench.load --pb /path/to/pb --count 20000 --kind cmpp        # `hongyan simulate` is the operator then
 
 The operator and the callback sink are the harness's own (`pb smsc`, `pb sink`), but for --kind; the program is started
@@ -284,6 +284,7 @@ async def run(
     ms = [(end - start) * 1000 for _, start, end in answers.values()]
     return {
         "accepted": accepted,
+        "refused": arguments.count - accepted,
         "accepted_per_s": round(accepted / (ended_s - begun_s)),
         "smsc_per_s": round(accepted / (smsc_s - begun_s)),
         "callbacks_per_s": round(accepted / (sink_s - begun_s)),
