@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pytest
 
 import install
@@ -178,6 +179,23 @@ async def test_every_role_in_a_process_of_its_own_delivers_over_another_postgres
             pass
         await nothing_is_lost(laid, 100, doubled_max=0)
         assert laid.install.crashes() == []
+
+
+async def test_the_first_message_of_all_lies_in_its_day_whoever_starts_first(database: str) -> None:
+    """Only a clerk makes the days to come; a day that began without a partition would stay without."""
+    connection = await asyncpg.connect(database)
+    try:
+        for day in await connection.fetch(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+            " WHERE inhparent = 'message'::regclass AND inhrelid <> 'message_rest'::regclass"
+        ):
+            await connection.execute(f"DROP TABLE {day['name']}")
+        async with installed(dsn=database, roles=("door", "gateway")) as laid, load(laid, numbers(1)):
+            pass
+        lies_in = await connection.fetchval("SELECT tableoid::regclass::text FROM message")
+    finally:
+        await connection.close()
+    assert re.fullmatch("message_[0-9]{8}", lies_in)
 
 
 def test_a_layout_numbers_doors_and_gateways_and_keeps_their_ports_apart(tmp_path: Path) -> None:

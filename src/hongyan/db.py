@@ -22,6 +22,7 @@ Uuid = DriverUUID  # builds from 16 octets three times faster than uuid.UUID, an
 
 CheckViolation = asyncpg.CheckViolationError
 UndefinedTable = asyncpg.UndefinedTableError
+LockTimeout = asyncpg.LockNotAvailableError
 # What a value is to blame for, such as a NUL in a text: tried again it fails again, and with it all that shares its
 # statement.
 Unstorable = (

@@ -82,6 +82,7 @@ async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> Non
         loop.add_signal_handler(number, stop.set)
     async with open_database(settings) as database:
         process = _Process(settings, database, await open_vault(database, settings), roles)
+        await prune.stand_ready(database)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(outlived(parent, stop))
             await process.run(stop)

@@ -11,6 +11,7 @@ from hongyan import clock
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import MessageId, Purpose, Status
 from hongyan.way import prune
+from hongyan.way.days import day_at, day_of
 from make import SETTINGS, World
 from plane import books_balance
 
@@ -375,6 +376,17 @@ async def test_partitions_stand_ready_for_today_and_the_days_ahead(database: str
             )
             assert found["name"] == f"message_{at:%Y%m%d}"
         assert await count(world, "SELECT count(*) FROM message_rest") == 0
+
+
+async def test_a_process_starts_without_the_days_where_somebody_holds_the_table(database: str) -> None:
+    async with make.world(database) as world:
+        await world.database.execute(f"DROP TABLE {day_at(clock.now_s()).table}")
+        async with world.database.transaction() as reader:
+            await reader.fetch("SELECT FROM message_rest")  # and goes on for long
+            await prune.stand_ready(world.database)
+        await prune.stand_ready(world.database)
+        message_id = await promise(world)
+        assert await count(world, f"SELECT count(*) FROM {day_of(message_id.bytes).table}") == 1
 
 
 async def test_a_day_that_has_begun_without_a_partition_stays_where_it_is(database: str) -> None:

@@ -3,7 +3,7 @@
 Writes: submitted, message, outbox, notice, balance, ledger, tally, tally_touched, early_report, inbound, inbound_part, nonce,
 idempotency, frequency, decision, gateway, consent, complaint, sign_in, sign_in_attempt, invitation, challenge_used; and makes and
 drops the day partitions of message.
-Entry points: run(), the clerk's loop; ensure_partitions(), also right after migrating; each duty by its name.
+Entry points: run(), the clerk's loop; stand_ready(), before a process takes anything; each duty by its name.
 Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
 do it. Surprises: a part given up keeps its `submitted` row (state 2) for late_report_keep_s, because a late report
 still corrects the message; what it cost is only counted when that time is over. Days are UTC and lie in the id.
@@ -518,6 +518,15 @@ async def _make_partition(tx: db.Tx, day: Day) -> int:
     await tx.execute(PARTITION_SQL.format(name=day.table))
     await tx.execute(ATTACH_SQL.format(name=day.table, first=day.first, next=day.following))
     return 1
+
+
+async def stand_ready(database: db.Database) -> None:
+    """Make the partitions before anything is taken: a day of which one row lies elsewhere never gets its own."""
+    try:
+        async with database.transaction() as tx:
+            await ensure_partitions(tx, clock.now())
+    except db.LockTimeout:
+        log.warning("prune.days_not_made")
 
 
 async def make_partitions(tx: db.Tx, _settings: Settings, now: datetime) -> int:
