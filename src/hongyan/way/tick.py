@@ -159,7 +159,8 @@ WITH report AS MATERIALIZED (
 ), hit AS (
     DELETE FROM submitted s USING report r
      WHERE s.channel_id = ANY(ARRAY(SELECT channel_id FROM report)) AND s.upstream_id = ANY(ARRAY(SELECT upstream_id FROM report))
-       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id AND s.message_id >= $7 AND s.message_id < $8
+       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
+       AND CASE WHEN s.message_id >= $7 THEN s.message_id < $8 ELSE false END -- an index would find all of the day by it
     RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
               s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
 ), spoken_for AS (
