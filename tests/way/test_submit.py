@@ -963,6 +963,8 @@ async def only_the_first_can_send(database: str) -> AsyncIterator[tuple[Plane, P
         )
         for one in (first, second):
             await one.keeper.load()
+        # Or the news would come when the operator is away already, and be believed for a moment.
+        await second.holds(lambda: second.gateway.lines.others.away)
         yield first, second, near
 
 
