@@ -323,14 +323,7 @@ class Acceptor:
         await self._open_shards(tx, rows, shard)
         started_s = time.perf_counter()
         try:
-            stopped = await acceptance.store(
-                tx,
-                rows,
-                shard,
-                self._owner_for,
-                self._days,
-                sends_templates=self._keeper.current.sends_templates,
-            )
+            stopped = await self._store(tx, rows, shard)
         except db.CheckViolation:
             await self._short_of_money(tx, rows, shard)
             return
@@ -388,16 +381,15 @@ class Acceptor:
             self._broke[rows[0].key.tenant.id] = (clock.now_s() + BROKE_S, rows[0].cleared.price_micro)
         await self._halve(tx, rows, shard, Refusal(Code.ACCOUNT_BALANCE_INSUFFICIENT))
 
+    async def _store(self, tx: db.Tx, rows: Sequence[Row], shard: int) -> dict[int, int]:
+        sends_templates = self._keeper.current.sends_templates
+        return await acceptance.store(
+            tx, rows, shard, self._owner_for, self._days, sends_templates=sends_templates
+        )
+
     async def _try_again(self, tx: db.Tx, rows: list[Row], shard: int) -> bool:
         try:
-            stopped = await acceptance.store(
-                tx,
-                rows,
-                shard,
-                self._owner_for,
-                self._days,
-                sends_templates=self._keeper.current.sends_templates,
-            )
+            stopped = await self._store(tx, rows, shard)
         except db.CheckViolation:
             return False  # another writer was quicker to spend it
         except db.Unstorable:  # also one that another stored under its id meanwhile: it fails alone
