@@ -1,5 +1,6 @@
 """A report settles its part once, whoever tells it, whenever it comes and however its id is written."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -309,6 +310,25 @@ async def test_one_report_for_all_parts_that_overtakes_their_acks_settles_them(d
         message_id = await send_long(one)
         assert (await one.final(message_id))["status"] == DELIVERED
         await one.holds(lambda: one.gateway.ticker.idle)
+        assert await upstream_ids(one, message_id) == []
+        await books_balance(one.database)
+
+
+async def test_two_reports_of_a_message_each_standing_for_all_parts_settle_each_part_once(
+    database: str,
+) -> None:
+    async with plane(database) as one:
+        watch(one, speaks_for_all=True)
+        message_id = await send_long(one)
+        for part in range(1, LONG_PARTS + 1):
+            acked(one, message_id, f"u{part}", part, part)
+        gone(one, message_id)
+        await one.holds(lambda: one.gateway.ticker.idle)
+        one.gateway.ticker.reported(NOWHERE, [said("u1"), said("u2")])
+        assert (await one.final(message_id))["status"] == DELIVERED
+        row = await one.row(message_id)
+        assert (row["pending"], row["cost_micro"]) == (0, LONG_PARTS * COST)
+        assert sorted(attempt[1] for attempt in json.loads(row["attempts"])) == list(range(1, LONG_PARTS + 1))
         assert await upstream_ids(one, message_id) == []
         await books_balance(one.database)
 

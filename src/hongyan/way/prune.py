@@ -342,7 +342,7 @@ WITH alive AS (
 ), left_behind AS (
     SELECT ctid AS place FROM outbox
      WHERE ctid >= $3 AND ctid < $4 AND owner > 0 AND due_at < $2 AND NOT owner IN (SELECT id FROM alive)
-     ORDER BY tenant_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
+     LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox SET owner = 0 WHERE ctid = ANY(ARRAY(SELECT place FROM left_behind))
 RETURNING 1

@@ -157,19 +157,20 @@ FOLD_SQL: LiteralString = """
 WITH report AS MATERIALIZED (
     SELECT * FROM unnest($1::report_row[])
 ), hit AS (
-    DELETE FROM submitted s USING report r
-     WHERE s.channel_id = ANY(ARRAY(SELECT channel_id FROM report)) AND s.upstream_id = ANY(ARRAY(SELECT upstream_id FROM report))
-       AND s.channel_id = r.channel_id AND s.upstream_id = r.upstream_id
-       AND CASE WHEN s.message_id >= $7 THEN s.message_id < $8 ELSE false END -- an index would find all of the day by it
-    RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
-              s.cost_micro, s.decision, s.upstream_raw, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
+    DELETE FROM submitted
+     WHERE channel_id = ANY(ARRAY(SELECT channel_id FROM report)) AND upstream_id = ANY(ARRAY(SELECT upstream_id FROM report))
+       AND (false OR (channel_id, upstream_id) IN (SELECT channel_id, upstream_id FROM report))
+       AND CASE WHEN message_id >= $7 THEN message_id < $8 ELSE false END -- an index would find all of the day by it
+    RETURNING *
+), told AS MATERIALIZED (
+    SELECT h.*, r.status, r.cause, r.code, r.at_ms, r.elsewhere, r.for_all
+      FROM hit h JOIN report r ON r.channel_id = h.channel_id AND r.upstream_id = h.upstream_id
 ), spoken_for AS (
-    DELETE FROM submitted s USING hit h
-     WHERE s.message_id = ANY(ARRAY(SELECT message_id FROM hit WHERE for_all))
-       AND h.for_all AND s.message_id = h.message_id AND s.channel_id = h.channel_id AND s.attempt = h.attempt
-       AND NOT (s.channel_id, s.upstream_id) IN (SELECT channel_id, upstream_id FROM report)
-    RETURNING s.tenant_id, s.message_id, s.channel_id, s.upstream_id, s.part_index, s.attempt, s.state, s.sent_at, s.acked_at,
-              s.cost_micro, s.decision, s.upstream_raw, h.status, h.cause, h.code, h.at_ms, h.elsewhere, h.for_all
+    DELETE FROM submitted
+     WHERE message_id = ANY(ARRAY(SELECT message_id FROM told WHERE for_all))
+       AND (false OR (message_id, channel_id, attempt) IN (SELECT message_id, channel_id, attempt FROM told WHERE for_all))
+       AND NOT (channel_id, upstream_id) IN (SELECT channel_id, upstream_id FROM report)
+    RETURNING *
 ), part AS (
     SELECT tenant_id, message_id, count(*)::smallint AS parts, bool_or(for_all) AS for_all,
            (count(*) FILTER (WHERE state = 2))::smallint AS late,
@@ -180,7 +181,13 @@ WITH report AS MATERIALIZED (
                attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
                (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, at_ms,
                status, cause, code, decision)) AS attempts
-      FROM (SELECT * FROM hit UNION ALL SELECT * FROM spoken_for) h
+      FROM (SELECT * FROM told
+            UNION ALL
+            SELECT s.*, t.status, t.cause, t.code, t.at_ms, t.elsewhere, t.for_all
+              FROM spoken_for s
+             CROSS JOIN LATERAL (SELECT * FROM told x
+                                  WHERE x.for_all AND x.message_id = s.message_id AND x.channel_id = s.channel_id
+                                    AND x.attempt = s.attempt LIMIT 1) t) h
      GROUP BY tenant_id, message_id
 ), held AS MATERIALIZED (
     SELECT m.tenant_id, m.id, m.status, m.pending, m.lost, m.worst, m.attempt, m.refund_micro
