@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,26 @@ async def test_what_was_passed_on_before_the_process_froze_is_said_to_be_not_kno
             async with asyncio.timeout(20):  # so it was right to say so
                 while not await world.database.fetch("SELECT 1 FROM price WHERE part_micro = 30000"):
                     pass
+
+
+async def test_a_door_that_stood_still_itself_does_not_take_that_for_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pulse, "BEAT_WAIT_S", 0.3)
+
+    async def answered_soon() -> bool:
+        await asyncio.sleep(0.01)
+        return True
+
+    asyncio.get_running_loop().call_soon(time.sleep, 0.4)
+    await pulse.Pulse(answered_soon).demand(surely=True)
+
+
+async def test_who_does_not_answer_the_small_question_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "BEAT_WAIT_S", 0.05)
+    for never in (asyncio.Event().wait, lambda: asyncio.sleep(0, False)):
+        with pytest.raises(pulse.Silent):
+            await pulse.Pulse(never).demand(surely=True)
 
 
 @pytest.mark.usefixtures("hasty")

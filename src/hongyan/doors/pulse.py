@@ -6,12 +6,13 @@ may take an hour, and a process that is gone is known in seconds. However many w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 HEARD_S: Final = 1.0  # so long after it was heard of, nobody asks before a request that changes nothing
 QUIET_S: Final = 2.0  # an answer that takes longer is waited for with a question beside it
 BEAT_WAIT_S: Final = 3.0  # within which the small question is answered, however much there is to do
+BEAT_STEPS: Final = 6  # in which it is waited for: who stood still himself has lost one, and hears the answer that came meanwhile
 
 
 class Silent(Exception):  # noqa: N818 - an outcome
@@ -21,7 +22,7 @@ class Silent(Exception):  # noqa: N818 - an outcome
 class Pulse:
     """What is known of the managing process by asking it. `ask` asks once and returns whether it was answered."""
 
-    def __init__(self, ask: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         self._ask = ask
         self._asking = asyncio.Lock()
         self._asked_s = float("-inf")  # when the last question ended, one way or the other
@@ -56,10 +57,14 @@ class Pulse:
 
     async def _put(self) -> None:
         try:
-            async with asyncio.timeout(BEAT_WAIT_S):
-                if await self._ask():
-                    self.heard()
-        except TimeoutError:
-            pass
+            async with asyncio.TaskGroup() as group:
+                asking = group.create_task(self._ask())
+                for _ in range(BEAT_STEPS):
+                    await asyncio.wait([asking], timeout=BEAT_WAIT_S / BEAT_STEPS)
+                    if asking.done():
+                        break
+                asking.cancel()
+            if not asking.cancelled() and asking.result():
+                self.heard()
         finally:
             self._asked_s = asyncio.get_running_loop().time()
