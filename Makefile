@@ -94,7 +94,9 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 	if [ "$$(echo "$$found" | wc -l)" -gt 1 ]; then
 	    echo "hongyan: looking for the fastest Python here …"
 	    python=$$(for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-	        for each in $$found; do echo "$$("$$each" -c "$$HOW_FAST") $$each"; done | sort -n | sed -n '1s/^[0-9]* //p'
+	        for each in $$found; do
+	            took=$$("$$each" -c "$$HOW_FAST") && echo "$$took $$each" || true
+	        done | sort -n | sed -n '1s/^[0-9]* //p'
 	    done | sort | uniq -c | sort -rn | sed -n '1s/^ *[0-9]* //p')
 	fi
 	if [ -z "$$python" ]; then

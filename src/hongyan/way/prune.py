@@ -336,6 +336,7 @@ async def expire_held(tx: db.Tx, _settings: Settings, now: datetime) -> int:
 # ---- gateways that are silent
 
 
+# Not ordered: who skips what is locked waits for nobody, and for an order PostgreSQL 15 would read all of the queue's index.
 RELEASE_SQL: LiteralString = """
 WITH alive AS (
     SELECT id FROM gateway WHERE seen_at >= $2
