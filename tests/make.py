@@ -17,6 +17,7 @@ import msgspec
 
 from hongyan import db, settings, vault
 from hongyan.db import Tx
+from hongyan.vault import Vault
 from hongyan.vocab.cause import Cause
 from hongyan.vocab.message import AppId, ChannelId, MessageId, Purpose, Status, TenantId
 from hongyan.way.notice import STATUS, Owed
@@ -34,7 +35,7 @@ class World:
     """One tenant with an app, an approved signature and template, and one channel, with price and route."""
 
     database: db.Database
-    vault: vault.Vault
+    vault: Vault
     tenant_id: TenantId
     app_id: AppId
     signature_id: int
@@ -68,13 +69,11 @@ async def snapshot(world: World) -> Snapshot:
     return await Keeper(world.database, world.vault).load()
 
 
-async def open_vault(tx: Tx) -> vault.Vault:
+async def open_vault(tx: Tx) -> Vault:
     """Make the platform's keys where they are missing, and open all there are."""
     for name in ("index", "secrets", "tenant:0", "pepper:1"):
         await _vault_key(tx, name)
-    return vault.Vault(
-        MASTER, {row["name"]: row["wrapped"] for row in await tx.fetch("SELECT * FROM vault_key")}
-    )
+    return Vault(MASTER, {row["name"]: row["wrapped"] for row in await tx.fetch("SELECT * FROM vault_key")})
 
 
 async def _vault_key(tx: Tx, name: str) -> bytes:
@@ -85,9 +84,7 @@ async def _vault_key(tx: Tx, name: str) -> bytes:
     return wrapped
 
 
-async def tenant(
-    tx: Tx, keys: vault.Vault, *, balance_micro: int = 1_000_000_000, **columns: Any
-) -> TenantId:
+async def tenant(tx: Tx, keys: Vault, *, balance_micro: int = 1_000_000_000, **columns: Any) -> TenantId:
     """A tenant with its key and, in shard 0, a balance that the ledger agrees with."""
     values = {"name": f"tenant {next(_serial)}"} | columns
     tenant_id = TenantId(await _insert(tx, "tenant", values, returning="id"))
@@ -103,9 +100,7 @@ async def app(tx: Tx, *, tenant_id: TenantId, **columns: Any) -> AppId:
     return AppId(await _insert(tx, "app", values, returning="id"))
 
 
-async def app_key(
-    tx: Tx, keys: vault.Vault, *, app_id: AppId, secret: bytes = b"secret", **columns: Any
-) -> str:
+async def app_key(tx: Tx, keys: Vault, *, app_id: AppId, secret: bytes = b"secret", **columns: Any) -> str:
     """A key that may do everything; returns its public key id."""
     values = {
         "key_id": f"key{next(_serial)}",
@@ -136,7 +131,7 @@ async def template(
 
 
 async def channel(
-    tx: Tx, keys: vault.Vault, *, config: Mapping[str, Any] | None = None, **columns: Any
+    tx: Tx, keys: Vault, *, config: Mapping[str, Any] | None = None, **columns: Any
 ) -> ChannelId:
     values = {
         "name": f"channel {next(_serial)}",
@@ -155,9 +150,7 @@ async def price(tx: Tx, *, part_micro: int = 45_000, **columns: Any) -> None:
     await _insert(tx, "price", {"part_micro": part_micro} | columns)
 
 
-async def webhook(
-    tx: Tx, keys: vault.Vault, *, app_id: AppId, secret: bytes = b"hook", **columns: Any
-) -> int:
+async def webhook(tx: Tx, keys: Vault, *, app_id: AppId, secret: bytes = b"hook", **columns: Any) -> int:
     values = {"app_id": app_id, "url": "https://example.com/hook", "sealed": keys.seal_secret(secret)}
     return int(await _insert(tx, "webhook", values | columns, returning="id"))
 
@@ -172,7 +165,7 @@ def message_id(at: datetime | None = None) -> MessageId:
 
 
 def sealed_message(
-    keys: vault.Vault, tenant_id: TenantId, number: str, text: str, params: Mapping[str, str | int]
+    keys: Vault, tenant_id: TenantId, number: str, text: str, params: Mapping[str, str | int]
 ) -> bytes:
     return keys.seal(tenant_id, msgspec.msgpack.encode((number, text, params)))
 

@@ -162,6 +162,40 @@ def test_no_module_is_named_by_technique() -> None:
     assert [module.name for module in sources() if TECHNIQUE & set(module.name.split("."))] == []
 
 
+def test_no_annotation_of_a_class_reads_a_name_that_a_member_hides() -> None:
+    """From Python 3.14 on annotations are evaluated when they are asked for: `words: words.List` finds the member."""
+    found = [
+        f"{module.name}.{kind.name}, line {name.lineno}: {name.id}"
+        for module in sources()
+        for kind in ast.walk(module.tree)
+        if isinstance(kind, ast.ClassDef)
+        for name in _names_annotating(kind)
+        if name.id in _members(kind)
+    ]
+    assert not found, "import what is annotated with by its own name:\n" + "\n".join(found)
+
+
+def _members(kind: ast.ClassDef) -> set[str]:
+    names = {item.name for item in kind.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+    for item in kind.body:
+        for target in [item.target] if isinstance(item, ast.AnnAssign) else getattr(item, "targets", ()):
+            names |= {target.id} if isinstance(target, ast.Name) else set()
+    return names
+
+
+def _names_annotating(kind: ast.ClassDef) -> Iterator[ast.Name]:
+    """The names that annotations of its fields, and of its methods' parameters and results, read."""
+    for item in kind.body:
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = item.args
+            arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            annotations = [item.returns, *(one.annotation for one in arguments if one)]
+        else:
+            annotations = [item.annotation] if isinstance(item, ast.AnnAssign) else []
+        for annotation in filter(None, annotations):
+            yield from (name for name in ast.walk(annotation) if isinstance(name, ast.Name))
+
+
 def test_every_task_has_a_parent() -> None:
     """A task belongs to a TaskGroup: neither asyncio nor a loop is asked for one, but by those who say why."""
     orphans = {

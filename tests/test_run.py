@@ -19,12 +19,14 @@ import pytest
 
 import install
 from hongyan import db, run, vault
+from hongyan.commands import frame
 from hongyan.control import data_keys
 from hongyan.settings import ROLES, Settings
 from hongyan.simulator import Behaviour
 from hongyan.simulator.behaviour import Span
 from hongyan.vocab.message import Purpose, Status
 from install import WINDOW_SIZE, Caller, Laid, installed, numbers
+from ports import free_port
 
 DELIVERED: Final = Status.DELIVERED.number
 PAIR: Final = "door door gateway gateway clerk"
@@ -129,6 +131,49 @@ async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leave
             await install.until(demo.only_the_server_runs, "processes outlive their supervisor")
         finally:
             await demo.end()
+
+
+async def test_a_demo_whose_doors_die_says_where_they_write_why_and_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('this machine has a broken one')")
+    with install.state_folder() as state:
+        demo = install.Install(state, layout="door gateway+clerk")
+        demo.environment["PYTHONPATH"] = str(tmp_path)
+        written = state / "log" / "door.log"
+
+        async def died() -> bool:
+            return f'"log":"{written}"' in demo.log.read_text()
+
+        try:
+            starting = await demo.spawn("run", "--demo")
+            await install.until(died, "nobody says that the door died")
+            assert "this machine has a broken one" in written.read_text()
+            starting.send_signal(signal.SIGINT)
+            async with asyncio.timeout(run.READY_WAIT_S / 3):
+                assert await starting.wait() == 0
+            assert demo.left_over() == []
+        finally:
+            await demo.end()
+
+
+async def test_a_demo_without_a_door_that_answers_gives_up_and_says_where_to_look(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "READY_WAIT_S", 0.1)
+    known = Settings(
+        database_url=database, state_dir=tmp_path, http_port=free_port(), allow_unsafe_database=True
+    )
+    with pytest.raises(run.DemoError) as told:
+        await run._show(known, free_port())
+    assert str(tmp_path / "log") in (frame.explain(told.value) or "")
+
+
+async def test_a_demo_that_is_refused_says_why_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SEND_TRIES", 2)
+    async with installed(layout="door gateway+clerk") as laid:
+        base, session = laid.install.base, laid.caller.session
+        said = [status async for status in run._statuses(session, base, {"to": "nonsense"})]
+    assert len(said) == 1
+    assert said[0].startswith("refused: Number.Invalid ")
 
 
 async def _watch_demo(demo: install.Install) -> str:

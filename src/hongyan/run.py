@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,8 @@ from hongyan.vault import Vault, VaultError
 if TYPE_CHECKING:
     import aiohttp
 
+    from hongyan.control.demo import Demo
+
 log = structlog.get_logger()
 
 DATABASE_START_S = 300.0  # recovery of a large log may take minutes
@@ -40,6 +42,7 @@ STEADY_S = 30.0  # alive for so long: the next death is a new one
 CHILD_STOP_S = 20.0
 READY_WAIT_S = 60.0
 SHOW_WAIT_S = 30.0
+SEND_TRIES = 200
 HTTP_REFUSED = 400
 HTTP_UNAUTHENTICATED = 401
 
@@ -104,6 +107,10 @@ async def outlived(parent: int, stop: asyncio.Event) -> None:
 
 class AddressError(Exception):
     """The door cannot listen where the settings say; the text says where and why."""
+
+
+class DemoError(Exception):
+    """The demo does not get to its first message; the text says where to read why."""
 
 
 def listening(settings: Settings, *, shared: bool = True) -> socket.socket:
@@ -232,7 +239,13 @@ class Supervisor:
             code = await child.process.wait()
             pause_s = RESTART_S if time.monotonic() - began_s > STEADY_S else min(pause_s * 2, RESTART_S_MAX)
             if not self._stopping:
-                log.error("supervisor.died", process=child.name, code=code, again_in_s=pause_s)
+                log.error(
+                    "supervisor.died",
+                    process=child.name,
+                    code=code,
+                    again_in_s=pause_s,
+                    **({"log": str(child.log_path)} if child.log_path else {}),
+                )
                 await asyncio.sleep(pause_s)
 
     async def _spawn(self, child: _Child) -> asyncio.subprocess.Process:
@@ -286,17 +299,6 @@ class Supervisor:
                     await process.wait()
 
 
-async def wait_ready(settings: Settings, wait_s: float = READY_WAIT_S) -> None:
-    """Wait until a door answers; raises TimeoutError."""
-    async with asyncio.timeout(wait_s):
-        while True:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-
-
 def run(settings: Settings, *, demo: bool = False) -> None:
     """Keep the whole install running until it is told to stop."""
     import uvloop
@@ -318,7 +320,7 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
     supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
     async with supervisor.running():
         if demo:
-            await _show(replace(settings, database_url=supervisor.dsn), port, stop)
+            await _unless(stop, _show(replace(settings, database_url=supervisor.dsn), port))
         await stop.wait()
         if demo:
             _say("Stopping …")
@@ -361,61 +363,102 @@ def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - this is the program's word to the person who started it
 
 
-async def _show(settings: Settings, simulator_port: int, stop: asyncio.Event) -> None:
-    """Lay the demo, send one message through the API, and show it travel."""
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do the work, or let go of it once it is to stop."""
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work)
+        stopped = tasks.create_task(stop.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        stopped.cancel()
+
+
+async def _show(settings: Settings, simulator_port: int) -> None:
+    """Lay the demo, send one message through the API, and show it travel. Raises DemoError."""
+    import aiohttp
+
+    from hongyan.control import demo
+
+    async with open_database(settings) as database:
+        keys = await demo.lay(database, await open_vault(database, settings), settings, simulator_port)
+    try:
+        async with asyncio.timeout(READY_WAIT_S):
+            await _answering(settings)
+        await _travel(settings, keys)
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise DemoError(
+            f"{settings.door_url()} does not answer: {str(error) or type(error).__name__}; "
+            f"why may stand in {settings.state_dir / 'log'}"
+        ) from error
+
+
+async def _answering(settings: Settings) -> None:
+    """Wait until a door takes connections."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _travel(settings: Settings, keys: "Demo") -> None:
+    """Send the demo's message, show it travel, and say how to go on."""
     import aiohttp
 
     from hongyan.control import demo
 
     base = settings.door_url()
-    async with open_database(settings) as database:
-        keys = await demo.lay(database, await open_vault(database, settings), settings, simulator_port)
-    await wait_ready(settings)
     headers = {"Authorization": keys.authorization()}
     timeout = aiohttp.ClientTimeout(total=SHOW_WAIT_S)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         began_s = time.monotonic()
         _say(f"→ POST {base}/v1/messages   {demo.NUMBER} · 【{demo.SIGNATURE}】 · template order")
-        message_id = await _send_first(session, base, keys.request(), stop)
         seen = ""
-        while not stop.is_set() and time.monotonic() - began_s < SHOW_WAIT_S:
-            async with session.get(f"{base}/v1/messages/{message_id}") as answer:
-                status = (await answer.json())["data"]["status"]
+        async for status in _statuses(session, base, keys.request()):
             if status != seen:
                 _say(f"  {time.monotonic() - began_s:6.3f} s  {status}")
                 seen = status
-            if status not in ("accepted", "submitted"):
+            if time.monotonic() - began_s > SHOW_WAIT_S:
                 break
-            await asyncio.sleep(0.01)
     _say(f"\nSend one yourself:\n\n{keys.curl(base)}\n")
     if "control" in settings.layout:
-        await _manages(base, stop)
+        await _manages(base)
         _say(f"Console {base}/console/ · operator {keys.operator} · the demo tenant's owner {keys.owner}\n")
         _say("Manage by the API, as the console does:\n")
         _say(f"{keys.manage(base, settings.state_dir)}\n")
     _say(f"API document {base}/docs · state and logs in {settings.state_dir} · Ctrl-C stops everything")
 
 
-async def _manages(base: str, stop: asyncio.Event) -> None:
+async def _manages(base: str) -> None:
     """Wait until the management API answers: it asks who we are then. Raises TimeoutError."""
     import aiohttp
 
     async with asyncio.timeout(SHOW_WAIT_S), aiohttp.ClientSession() as session:
-        while not stop.is_set():
+        while True:
             async with session.get(f"{base}/v1/me") as answer:
                 if answer.status == HTTP_UNAUTHENTICATED:
                     return
             await asyncio.sleep(0.02)
 
 
-async def _send_first(
-    session: "aiohttp.ClientSession", base: str, request: Mapping[str, object], stop: asyncio.Event
-) -> str:
-    """Send as soon as the door knows the demo's key: it hears of it within moments."""
-    for _ in range(200):
+async def _statuses(
+    session: "aiohttp.ClientSession", base: str, request: Mapping[str, object]
+) -> AsyncIterator[str]:
+    """Send a message and yield what it is, again and again, to its end. A refusal is its only word."""
+    for _ in range(SEND_TRIES):  # the door hears of the demo's key within moments
         async with session.post(f"{base}/v1/messages", json=request) as answer:
             told = await answer.json()
-        if answer.status < HTTP_REFUSED or stop.is_set():
-            return str(told["data"]["id"])
+        if answer.status < HTTP_REFUSED:
+            break
         await asyncio.sleep(0.05)
-    raise RuntimeError(f"the demo message was refused: {told['code']} {told['message']}")
+    else:
+        yield f"refused: {told['code']} {told['message']}"
+        return
+    status = told["data"]["status"]
+    yield status
+    while status in ("accepted", "submitted"):
+        await asyncio.sleep(0.01)
+        async with session.get(f"{base}/v1/messages/{told['data']['id']}") as answer:
+            status = (await answer.json())["data"]["status"]
+        yield status

@@ -327,6 +327,7 @@ def explain(error: Exception) -> str | None:
         BadSettings,
         BehaviourError,
         run.AddressError,
+        run.DemoError,
     )
     if isinstance(error, plain):
         return str(error)

@@ -17,6 +17,7 @@ import msgspec
 from hongyan import db
 from hongyan.control import documents, extensions, filings, reviews
 from hongyan.control.bounds import demand, demand_found, demand_text
+from hongyan.control.filings import FilingState
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import TenantId
 from hongyan.vocab.plain import fold
@@ -85,7 +86,7 @@ class SignatureRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     reason: str  # of the last decision
     extension: str  # behind every access number but where it has one of its own
-    filings: Mapping[str, filings.FilingState]  # by operator of the mainland
+    filings: Mapping[str, FilingState]  # by operator of the mainland
     created_at: datetime
     changed_at: datetime
 
@@ -338,15 +339,13 @@ async def get(tx: db.Tx, signature_id: int, tenant_id: TenantId | None = None) -
 
 def _row(row: db.Row) -> SignatureRow:
     columns = dict(row)
-    known = dict(
-        zip(columns.pop("operators"), map(filings.FilingState, columns.pop("filing_states")), strict=True)
-    )
+    known = dict(zip(columns.pop("operators"), map(FilingState, columns.pop("filing_states")), strict=True))
     return SignatureRow(
         **{
             **columns,
             "state": SignatureState(row["state"]),
             "source": SignatureSource(row["source"]),
-            "filings": dict.fromkeys(filings.OPERATORS, filings.FilingState.NONE) | known,
+            "filings": dict.fromkeys(filings.OPERATORS, FilingState.NONE) | known,
         }
     )
 
@@ -373,5 +372,5 @@ async def every(tx: db.Tx) -> Sequence[SignatureBrief]:
 
 
 def _brief(row: SignatureRow) -> SignatureBrief:
-    filed = [operator for operator, state in row.filings.items() if state is filings.FilingState.OK]
+    filed = [operator for operator, state in row.filings.items() if state is FilingState.OK]
     return SignatureBrief(row.id, row.tenant, row.name, row.state, row.extension, filed, row.created_at)

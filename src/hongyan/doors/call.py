@@ -5,10 +5,10 @@ whether the caller may, records the change in the audit, commits, and tells ever
 """
 
 import re
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -132,9 +132,9 @@ class Call:
             raise Refusal(Code.REQUEST_NOT_FOUND, parameter=name, reason=f"{written[:40]!r} is no id")
         return int(written)
 
-    def uuid(self, name: str = "id") -> uuid.UUID:
+    def uuid(self, name: str = "id") -> UUID:
         try:
-            return uuid.UUID(self.path[name])
+            return UUID(self.path[name])
         except ValueError:
             raise Refusal(
                 Code.REQUEST_NOT_FOUND, parameter=name, reason=f"{self.path[name][:40]!r} is no UUID"

@@ -48,6 +48,7 @@ Challenge = Annotated[
 ]
 Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, pattern=f"^({EMAIL.pattern})?$")]
 Medium = Annotated[str, Meta(max_length=32, pattern="^([a-z][a-z_]*)?$")]
+Proof = Annotated[str, Meta(max_length=proof.CHARACTERS_MAX)]
 
 
 class AskedVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,7 +97,7 @@ class AskedAgain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class AskedRedemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a browser was given."""
 
-    proof: Annotated[str, Meta(max_length=proof.CHARACTERS_MAX)]
+    proof: Proof
 
 
 class Proved(msgspec.Struct, frozen=True):

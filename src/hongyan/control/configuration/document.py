@@ -21,6 +21,7 @@ from hongyan.control.readings import WINDOW_S_MAX, WatchKind
 from hongyan.control.routes import RULES_MAX
 from hongyan.control.tenants import ChargeOn, Hits
 from hongyan.control.upstreams import ReportParts
+from hongyan.control.words import SOURCE_CHARACTERS_MAX, TAG_CHARACTERS_MAX
 from hongyan.vault import Vault
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import Purpose
@@ -101,8 +102,8 @@ class ListEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     allows: bool = False
     grants: bool = False
     level: Level = Level.BLOCK
-    tag: Annotated[str, Meta(max_length=words.TAG_CHARACTERS_MAX)] = ""
-    source: Annotated[str, Meta(max_length=words.SOURCE_CHARACTERS_MAX)] = ""
+    tag: Annotated[str, Meta(max_length=TAG_CHARACTERS_MAX)] = ""
+    source: Annotated[str, Meta(max_length=SOURCE_CHARACTERS_MAX)] = ""
     active: bool = True
     words: Spelled | UnsetType = UNSET
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from hongyan.control import feasibility, lint, templates
-from hongyan.control.feasibility import Cell, Question
+from hongyan.control.feasibility import COUNTRIES_MAX, Cell, Question
 from hongyan.control.lint import Finding, FindingLevel, Place, Subject, cost
 from hongyan.control.lint.cost import Sizes
 from hongyan.control.lint.finding import PLACES
@@ -33,7 +33,7 @@ class AskedLint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(max_length=64)] = ""
     countries: Annotated[
         list[Annotated[str, Meta(pattern="^[A-Z]{2}$")]],
-        Meta(max_length=feasibility.COUNTRIES_MAX, description="ISO codes; none: those of the tenant."),
+        Meta(max_length=COUNTRIES_MAX, description="ISO codes; none: those of the tenant."),
     ] = []
     feasibility: Annotated[bool, Meta(description="Say also which channels could carry it.")] = True
 
