@@ -84,6 +84,11 @@ async def test_what_was_committed_is_there_after_stop_and_start(server: Server) 
     assert await ask(server, "SELECT count(*) FROM kept") == 1
 
 
+def test_a_server_needs_nothing_of_a_shared_memory_folder(server: Server) -> None:
+    server.start()
+    assert "/dev/shm/PostgreSQL" not in Path(f"/proc/{server.pid}/maps").read_text()  # noqa: S108 - nothing is written there
+
+
 async def test_what_was_committed_is_there_after_kill_9_of_the_server(server: Server) -> None:
     server.start()
     await ask(server, "CREATE TABLE kept AS SELECT generate_series(1, 100000)")

@@ -69,7 +69,8 @@ class Shop:
             with urllib.request.urlopen(request, timeout=WAIT_S) as answer:  # noqa: S310 - the same
                 said = json.load(answer)["data"]
         except urllib.error.HTTPError as refused:
-            print("hongyan:", refused.read().decode(errors="replace"), file=sys.stderr)
+            with refused:
+                print("hongyan:", refused.read().decode(errors="replace"), file=sys.stderr)
             return None
         return said["to"] if said["scene"] == "login" else None
 

@@ -475,6 +475,7 @@ def _settings(memory_mb: int) -> dict[str, str]:
         "bgwriter_lru_maxpages": "1000",
         "bgwriter_lru_multiplier": "4",
         "backend_flush_after": "256kB",
+        "dynamic_shared_memory_type": "sysv",  # /dev/shm is small in a container, and shut in some
         "effective_cache_size": f"{max(64, memory_mb // 2)}MB",
         "max_connections": "100",
         "max_locks_per_transaction": "256",  # day partitions: one statement may lock many
