@@ -70,8 +70,28 @@ async def test_a_port_that_another_install_has_is_refused_rather_than_shared(
         other.bind(("127.0.0.1", 0))
         other.listen()
         known = Settings(state_dir=tmp_path, http_port=other.getsockname()[1])
-        with pytest.raises(run.AddressError):
+        with pytest.RaisesGroup(run.AddressError):
             await run.supervise(known)
+
+
+async def test_a_start_that_waits_for_its_port_says_so_and_can_be_ended() -> None:
+    with install.state_folder() as state, socket.socket() as other:
+        late = install.Install(state)
+        other.bind(("127.0.0.1", late.port))
+        other.listen()
+
+        async def said() -> bool:
+            return f"cannot listen on 127.0.0.1:{late.port}" in late.log.read_text()
+
+        try:
+            starting = await late.spawn("run", "--demo")
+            await install.until(said, "nobody says what is waited for")
+            starting.send_signal(signal.SIGINT)
+            async with asyncio.timeout(run.CHILD_STOP_S / 2):
+                assert await starting.wait() == 0
+            assert not (state / "postgres").exists()
+        finally:
+            await late.end()
 
 
 @asynccontextmanager

@@ -316,7 +316,11 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
     extra = {"simulator": ["simulate", f"--port={port}", f"--parent={os.getpid()}"]} if demo else {}
     tell = _say if demo else lambda line: log.info("supervisor.database", line=line)
     if "door" in settings.layout:
-        await _demand_address(settings)  # before anything starts, rather than in a child again and again
+        # Before anything starts, rather than in a child again and again.
+        taken = _say if demo else lambda line: log.warning("supervisor.address_taken", line=line)
+        await _unless(stop, _demand_address(settings, taken))
+        if stop.is_set():
+            return
     supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
     async with supervisor.running():
         if demo:
@@ -326,19 +330,23 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
             _say("Stopping …")
 
 
-async def _demand_address(settings: Settings) -> None:
+async def _demand_address(settings: Settings, tell: Tell) -> None:
     """Wait until nobody else listens where our doors will, for as long as a predecessor's may take to stop.
 
     Doors share their port, so two installs would each get a part of the other's requests, and no error.
     Raises AddressError.
     """
     give_up_s = time.monotonic() + CHILD_STOP_S
+    told = False
     while True:
         try:
             listening(settings, shared=False).close()
-        except AddressError:
+        except AddressError as error:
             if time.monotonic() >= give_up_s:
                 raise
+            if not told:
+                tell(f"{error}; waiting for {CHILD_STOP_S:.0f} s at most")
+            told = True
         else:
             return
         await asyncio.sleep(PARENT_GAP_S)
