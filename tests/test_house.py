@@ -21,7 +21,7 @@ SCHEMA: Final = SOURCE / "schema"
 
 # From the ground up. Rooms of one floor do not know each other, and nobody looks up.
 FLOORS: Final = (
-    ("vocab", "wire", "settings", "clock", "turns", "schema"),
+    ("vocab", "wire", "settings", "clock", "turns", "descriptors", "schema"),
     ("observe", "vault", "postgres"),
     ("db", "egress", "mail"),
     ("gather",),

@@ -6,6 +6,7 @@ are those of the benches in bench/.
 
 import asyncio
 import re
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +19,7 @@ import asyncpg
 import pytest
 
 import install
-from hongyan import db, run, vault
+from hongyan import db, descriptors, run, vault
 from hongyan.commands import frame
 from hongyan.control import data_keys
 from hongyan.settings import ROLES, Settings
@@ -30,6 +31,7 @@ from ports import free_port
 
 DELIVERED: Final = Status.DELIVERED.number
 PAIR: Final = "door door gateway gateway clerk"
+FEW_FILES: Final = 256
 # Whenever something dies, the window is full and reports are owed.
 SLOW: Final = Behaviour(ack_delay_s=Span(0.05, 0.1), report_delay_s=Span(0.5, 1.0))
 
@@ -123,6 +125,24 @@ async def nothing_is_lost(laid: Laid, count: int, *, doubled_max: int) -> None:
     async with laid.install.database() as database:
         assert await install.statuses(database) == {DELIVERED: count}
         await install.books_balance(database)
+
+
+async def test_a_process_asks_for_more_open_files_than_it_is_given() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with install.state_folder() as state:
+        one = install.Install(state, layout="door gateway+clerk")
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
+            try:
+                await one.start()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for name in ("door", "gateway"):
+                (pid,) = one.processes()[name]
+                given, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                assert given == min(descriptors.ENOUGH, hard)
+        finally:
+            await one.end()
 
 
 # ── the demo ──────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import structlog
 
-from hongyan import db, turns
+from hongyan import db, descriptors, turns
 from hongyan.egress import Egress, open_egress
 from hongyan.run import AddressError, bound, listening, open_database, open_vault, outlived
 from hongyan.settings import Settings
@@ -72,6 +72,7 @@ def collect_seldom() -> None:
 
 async def work(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
     """Be one process with these roles until SIGTERM, SIGINT or the end of the parent; then stop gracefully."""
+    descriptors.ask_for_many()
     if list(roles) == ["control"] and not turns.stand_back():  # a list, or a page, may wait for a code
         log.warning("process.cannot_stand_back")
     if "door" in roles:

@@ -92,6 +92,28 @@ async def test_a_request_in_pieces_is_the_same_request(door: Served, key_id: str
     assert (reply.status, reply.json["data"]["reference"]) == (202, "in pieces")
 
 
+async def test_a_connection_too_many_is_told_busy_and_the_others_are_served(
+    door: Served, key_id: str
+) -> None:
+    door.door.connections_max = 2
+    async with line(door.port) as first:
+        async with line(door.port) as second:
+            for client in (first, second):
+                await client.write(balance(key_id))
+                assert (await client.reply()).status == 200
+            async with line(door.port) as third:
+                refused = await third.reply()
+                assert (refused.status, refused.json["code"]) == (503, "System.Busy")
+                assert refused.headers["connection"] == "close"
+            await first.write(balance(key_id))
+            assert (await first.reply()).status == 200
+        while len(door.door.connections) > 1:
+            await asyncio.sleep(0.01)
+        async with line(door.port) as next_one:
+            await next_one.write(balance(key_id))
+            assert (await next_one.reply()).status == 200
+
+
 async def test_a_chunked_body_is_the_same_body(door: Served, key_id: str) -> None:
     body = b'{"to":"13800138000","reference":"chunked"}'
     chunks = b"".join(

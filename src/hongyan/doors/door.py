@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 
-from hongyan import db
+from hongyan import db, descriptors
 from hongyan.channels.channel import Inbound
 from hongyan.control import keys
 from hongyan.doors import callers
@@ -41,6 +41,7 @@ from hongyan.way.snapshot import Key
 log = structlog.get_logger()
 
 LOGGED_PER_S_MAX: Final = 20
+CONNECTIONS_MAX: Final = 10_000
 SWEEP_GAP_S: Final = 1.0
 USES_GAP_S: Final = 60.0  # when a key was used last is known to about so long
 ADMIT_WAIT_S: Final = 15.0  # longer than each step of admission may take
@@ -107,6 +108,8 @@ class Door:
         self.bursts = Bursts(settings.accept_gather_ms / 1000, acceptor.have_gathered)
         self.connections: set[Swept] = set()
         self.bursts.connections = self.connections
+        # A further one is told Busy. What is left over is for the database, other processes and files.
+        self.connections_max = min(CONNECTIONS_MAX, descriptors.limit() * 3 // 4)
         self.refusals: Counter[str] = Counter()  # how many by public code, since the start
         self._second = 0
         self._logged = 0

@@ -37,7 +37,6 @@ OVERHEAD_OCTETS_MAX: Final = 8  # of a chunked body, for each octet of content: 
 PIPELINE_MAX: Final = (
     64  # requests of one connection waiting for answers; then it is not read until some left
 )
-CONNECTIONS_MAX: Final = 10_000  # of one door; a further one is told Busy
 KEEP_ALIVE_S: Final = 75.0
 # From a request's first octet to its last, of a file from one read to the next; and for a client to read its answers.
 RECEIVE_WAIT_S: Final = 30.0
@@ -164,7 +163,7 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._since_s = self.loop.time()
         self._door.connections.add(self)
-        if len(self._door.connections) > CONNECTIONS_MAX:
+        if len(self._door.connections) > self._door.connections_max:
             self._phase = _HEAD
             self._refuse(busy())
 
