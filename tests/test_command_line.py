@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 import make
-from hongyan import __main__
+from hongyan import __main__, clock
 from hongyan.commands import frame
 from hongyan.control.keys import NewKey
 from hongyan.vault import Secret
@@ -422,6 +423,16 @@ def test_a_dead_channel_is_found(shop: Terminal) -> None:
     assert (said.code, sound) == (1, False)
     assert "127.0.0.1:1" in words
     assert findings(shop.must("check", "--json", "--no-binds"))["channel north"][0]
+
+
+@pytest.mark.parametrize(("off_s", "words"), [(600, "600 s ahead of the"), (-90, "90 s behind the")])
+def test_clocks_that_differ_are_found(
+    shop: Terminal, monkeypatch: pytest.MonkeyPatch, off_s: float, words: str
+) -> None:
+    monkeypatch.setattr(clock, "now_s", lambda: time.time() + off_s)
+    sound, said = findings(shop("check", "--json"))["clock"]
+    assert not sound
+    assert words in said
 
 
 async def test_a_provider_is_asked_for_nothing_but_whether_its_host_answers(

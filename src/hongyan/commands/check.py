@@ -1,4 +1,4 @@
-"""The command that looks whether an install is sound: settings, database, keys, channels, ledger.
+"""The command that looks whether an install is sound: settings, database, clocks, keys, channels, ledger.
 
 Writes nothing: it neither migrates nor makes keys, and starts the embedded server only where a cluster
 exists.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hongyan.way.state import AtGateway
 
 CLOSE_WAIT_S: Final = 5.0
+CLOCK_GAP_S_MAX: Final = 1.0
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -123,6 +124,7 @@ async def _find(settings: "Settings", wait_s: float) -> Sequence[Finding]:
             if database is None:
                 return [Finding("database", True, "none yet: `hongyan run` makes it")]
             findings.append(Finding("database", True, await _version(database)))
+            findings.append(await _clock(database))
             findings.append(await _schema(database))
             if findings[-1].sound:
                 findings += await _contents(database, settings, wait_s)
@@ -162,6 +164,25 @@ async def _version(database: "db.Database") -> str:
         f"PostgreSQL {row['version']}, {row['size']}, fsync {row['fsync']},"
         f" synchronous_commit {row['synchronous_commit']}"
     )
+
+
+CLOCK_SQL: LiteralString = "SELECT extract(epoch FROM clock_timestamp())::float8 AS at_s"
+
+
+async def _clock(database: "db.Database") -> Finding:
+    """Compare our clock with the database's: an id has the time of the one, what is due and what is over that of the other."""
+    from hongyan import clock
+
+    await database.fetch(CLOCK_SQL)  # the first asks for a connection, which takes its time
+    asked_s = clock.now_s()
+    (row,) = await database.fetch(CLOCK_SQL)
+    answered_s = clock.now_s()
+    gap_s = (asked_s + answered_s) / 2 - row["at_s"]
+    sure_s = max(0.0, abs(gap_s) - (answered_s - asked_s) / 2)
+    if sure_s <= CLOCK_GAP_S_MAX:
+        return Finding("clock", True, f"{abs(gap_s):.2f} s from the database's")
+    side = "ahead of" if gap_s > 0 else "behind"
+    return Finding("clock", False, f"{abs(gap_s):.0f} s {side} the database's: set both by one source (NTP)")
 
 
 MIGRATED_SQL: LiteralString = "SELECT to_regclass('migration') IS NOT NULL AS migrated"
