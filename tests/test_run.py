@@ -9,9 +9,9 @@ import re
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -127,24 +127,6 @@ async def nothing_is_lost(laid: Laid, count: int, *, doubled_max: int) -> None:
         await install.books_balance(database)
 
 
-async def test_a_process_asks_for_more_open_files_than_it_is_given() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with install.state_folder() as state:
-        one = install.Install(state, layout="door gateway+clerk")
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
-            try:
-                await one.start()
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for name in ("door", "gateway"):
-                (pid,) = one.processes()[name]
-                given, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-                assert given == min(descriptors.ENOUGH, hard)
-        finally:
-            await one.end()
-
-
 # ── the demo ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -153,7 +135,11 @@ async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leave
     with install.state_folder() as state:
         demo = install.Install(state, layout=Settings().layout)
         try:
-            said = await _watch_demo(demo)
+            with few_files() as allowed:
+                said = await _watch_demo(demo)
+            for name in ROLES:
+                (pid,) = demo.processes()[name]
+                assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == min(descriptors.ENOUGH, allowed)
             assert re.search(r"s  delivered$", said, re.MULTILINE)
             assert '"status":"accepted"' in await _paste(_curl_in(said))
             told = await _paste(_management_in(said))
@@ -176,7 +162,7 @@ async def test_a_demo_shows_a_message_travel_and_its_curl_works_and_ctrl_c_leave
 async def test_a_demo_whose_doors_die_says_where_they_write_why_and_stops_at_once(tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('this machine has a broken one')")
     with install.state_folder() as state:
-        demo = install.Install(state, layout="door gateway+clerk")
+        demo = install.Install(state, layout="door")
         demo.environment["PYTHONPATH"] = str(tmp_path)
         written = state / "log" / "door.log"
 
@@ -207,13 +193,15 @@ async def test_a_demo_without_a_door_that_answers_gives_up_and_says_where_to_loo
     assert str(tmp_path / "log") in (frame.explain(told.value) or "")
 
 
-async def test_a_demo_that_is_refused_says_why_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "SEND_TRIES", 2)
-    async with installed(layout="door gateway+clerk") as laid:
-        base, session = laid.install.base, laid.caller.session
-        said = [status async for status in run._statuses(session, base, {"to": "nonsense"})]
-    assert len(said) == 1
-    assert said[0].startswith("refused: Number.Invalid ")
+@contextmanager
+def few_files() -> Iterator[int]:
+    """Let what is started meanwhile have few files open at first; gives how many it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _watch_demo(demo: install.Install) -> str:
