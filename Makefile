@@ -103,6 +103,10 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 	    echo "hongyan needs Python 3.11 or newer, and no python3.14, python3.13, python3.12, python3.11 or python3 here is one." >&2
 	    exit 1
 	fi
+	if ! "$$python" -c 'import platform, sys; sys.exit(platform.libc_ver()[0] != "glibc")'; then
+	    echo "hongyan needs a Linux with glibc: what it is built on has no wheels for another C library (Alpine's musl, for one)." >&2
+	    exit 1
+	fi
 	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 	echo "hongyan: making .venv with Python $$version …"
 	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
