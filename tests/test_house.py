@@ -169,18 +169,20 @@ def test_no_annotation_of_a_class_reads_a_name_that_a_member_hides() -> None:
         for module in sources()
         for kind in ast.walk(module.tree)
         if isinstance(kind, ast.ClassDef)
+        for hidden in [set(_members(kind))]
         for name in _names_annotating(kind)
-        if name.id in _members(kind)
+        if name.id in hidden
     ]
     assert not found, "import what is annotated with by its own name:\n" + "\n".join(found)
 
 
-def _members(kind: ast.ClassDef) -> set[str]:
-    names = {item.name for item in kind.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+def _members(kind: ast.ClassDef) -> Iterator[str]:
     for item in kind.body:
-        for target in [item.target] if isinstance(item, ast.AnnAssign) else getattr(item, "targets", ()):
-            names |= {target.id} if isinstance(target, ast.Name) else set()
-    return names
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield item.name
+        elif isinstance(item, ast.Assign | ast.AnnAssign):
+            targets = item.targets if isinstance(item, ast.Assign) else [item.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 def _names_annotating(kind: ast.ClassDef) -> Iterator[ast.Name]:

@@ -13,13 +13,10 @@ ENOUGH: Final = 65_536  # a door's connections, its clerk's to webhooks, and ple
 
 def ask_for_many() -> None:
     """Raise our own limit as far as the system lets us and we have use for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # on Linux neither is ever without bound
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(ENOUGH, hard)), hard))
 
 
 def limit() -> int:
-    """Return how many may be open at once, at most ENOUGH."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
+    """Return how many may be open at once."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

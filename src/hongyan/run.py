@@ -239,13 +239,8 @@ class Supervisor:
             code = await child.process.wait()
             pause_s = RESTART_S if time.monotonic() - began_s > STEADY_S else min(pause_s * 2, RESTART_S_MAX)
             if not self._stopping:
-                log.error(
-                    "supervisor.died",
-                    process=child.name,
-                    code=code,
-                    again_in_s=pause_s,
-                    **({"log": str(child.log_path)} if child.log_path else {}),
-                )
+                where = str(child.log_path or "stderr")
+                log.error("supervisor.died", process=child.name, code=code, again_in_s=pause_s, log=where)
                 await asyncio.sleep(pause_s)
 
     async def _spawn(self, child: _Child) -> asyncio.subprocess.Process:
@@ -372,7 +367,7 @@ def _say(line: str) -> None:
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Do the work, or let go of it once it is to stop."""
+    """Do the work, or let go of it once it is to stop. What it raises comes in a group."""
     async with asyncio.TaskGroup() as tasks:
         working = tasks.create_task(work)
         stopped = tasks.create_task(stop.wait())

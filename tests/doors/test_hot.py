@@ -107,8 +107,9 @@ async def test_a_connection_too_many_is_told_busy_and_the_others_are_served(
                 assert refused.headers["connection"] == "close"
             await first.write(balance(key_id))
             assert (await first.reply()).status == 200
-        while len(door.door.connections) > 1:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while len(door.door.connections) > 1:
+                await asyncio.sleep(0.01)
         async with line(door.port) as next_one:
             await next_one.write(balance(key_id))
             assert (await next_one.reply()).status == 200

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hongyan.way.state import AtGateway
 
 CLOSE_WAIT_S: Final = 5.0
-CLOCK_GAP_S_MAX: Final = 1.0
+CLOCK_GAP_S_MAX: Final = 1.0  # clocks that somebody sets are milliseconds apart
 
 
 class Finding(msgspec.Struct, frozen=True):
