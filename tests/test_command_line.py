@@ -531,13 +531,15 @@ async def test_a_message_is_sent_and_its_story_told_by_commands(database: str) -
 async def test_check_says_of_a_channel_what_the_gateway_that_holds_it_says(database: str) -> None:
     async with installed(layout="door+gateway", dsn=database) as laid, laid.install.database() as asked:
 
-        async def told(link: str) -> bool:
+        async def told(link: str, reason: str = "") -> bool:
             async with asked.transaction() as tx:
-                return any(one.told.link == link for each in (await state.every(tx)).values() for one in each)
+                every = [one.told for each in (await state.every(tx)).values() for one in each]
+            return any(one.link == link and reason in one.reason for one in every)
 
         await until(lambda: told("up"), "never up")
         assert "a running gateway is logged in" in await laid.install.command("check")
         await laid.operator.stop()
-        await until(lambda: told("down"), "never down")
+        # First it says that the session has ended, then why the next one does not begin.
+        await until(lambda: told("down", "127.0.0.1:"), "never down")
         said = await laid.install.command("check", fails=True)
         assert re.search(r"holds it and is not logged in: 127\.0\.0\.1:\d+: .+", said)
