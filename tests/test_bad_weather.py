@@ -35,7 +35,7 @@ from hongyan.simulator import behaviour
 from hongyan.simulator.server import Simulator
 from hongyan.vocab.errors import Code, Refusal
 from hongyan.vocab.message import STATUS_BY_NUMBER, Purpose, Status
-from hongyan.way import answers, prune
+from hongyan.way import answers, charge, prune
 from hongyan.way.accept import Draft, Outcome
 from hongyan.way.notify import Payer
 from hongyan.wire import smpp
@@ -567,6 +567,21 @@ async def test_a_clock_that_jumps_loses_nothing(
         async with way.database.transaction() as tx:
             assert await prune.expire_waiting(tx, QUICK, clock.now()) == 0
         await books_balance(way.database)
+
+
+async def test_who_was_out_of_money_while_a_clock_was_ahead_may_send_once_it_is_right(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with plane(database, tenant={"balance_micro": 0}) as way:
+        with monkeypatch.context() as patch:
+            real_s = clock.now_s
+            patch.setattr(clock, "now_s", lambda: real_s() + 365 * 86_400)
+            assert codes(await way.accept(way.draft("13800138000"))) == {"ACCOUNT_BALANCE_INSUFFICIENT": 1}
+        async with way.database.transaction() as tx:
+            await charge.top_up(tx, way.tenant_id, 1_000_000)
+        async with asyncio.timeout(5):
+            while "OK" not in codes(await way.accept(way.draft("13800138000"))):
+                await asyncio.sleep(0.05)
 
 
 async def test_an_advert_in_bad_weather_is_never_doubled(database: str) -> None:

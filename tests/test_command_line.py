@@ -10,9 +10,11 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import pytest
 
 import make
@@ -433,6 +435,26 @@ def test_clocks_that_differ_are_found(
     sound, said = findings(shop("check", "--json"))["clock"]
     assert not sound
     assert words in said
+
+
+def test_a_clock_that_leapt_ahead_is_told_while_nothing_is_forgotten(
+    shop: Terminal, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "retention" not in findings(shop("check", "--json"))
+
+    async def leap() -> None:
+        connection = await asyncpg.connect(database)
+        await connection.execute(
+            "INSERT INTO clock_seen (one, at, leapt_at) VALUES (true, now(), now() - interval '1 hour')"
+        )
+        await connection.close()
+
+    asyncio.run(leap())
+    sound, said = findings(shop.must("check", "--json"))["retention"]
+    assert sound
+    assert "nothing is deleted" in said
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(hours=24))
+    assert "retention" not in findings(shop("check", "--json", "--no-binds"))
 
 
 async def test_a_provider_is_asked_for_nothing_but_whether_its_host_answers(

@@ -24,7 +24,7 @@ FLOORS: Final = (
     ("vocab", "wire", "settings", "clock", "turns", "descriptors", "schema"),
     ("observe", "vault", "postgres"),
     ("db", "egress", "mail"),
-    ("gather",),
+    ("gather", "leap"),
     ("channels",),
     ("way",),
     ("control",),

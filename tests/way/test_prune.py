@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Final, LiteralString
 
 import pytest
@@ -475,7 +476,7 @@ async def test_a_duty_that_looked_long_and_found_nothing_rests_and_one_that_foun
         now_s += 0.001
         return now_s
 
-    monkeypatch.setattr(clock, "now_s", tick)
+    monkeypatch.setattr(prune, "time", SimpleNamespace(monotonic=tick))
 
     async def quick(*_: Any) -> int:
         done.append("quick")

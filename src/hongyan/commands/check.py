@@ -127,6 +127,7 @@ async def _find(settings: "Settings", wait_s: float) -> Sequence[Finding]:
             findings.append(await _clock(database))
             findings.append(await _schema(database))
             if findings[-1].sound:
+                findings += await _leap(database)
                 findings += await _contents(database, settings, wait_s)
     except (db.DatabaseUnfitError, postgres.PostgresError) as error:
         findings.append(Finding("database", False, str(error)))
@@ -183,6 +184,19 @@ async def _clock(database: "db.Database") -> Finding:
         return Finding("clock", True, f"{abs(gap_s):.2f} s from the database's")
     side = "ahead of" if gap_s > 0 else "behind"
     return Finding("clock", False, f"{abs(gap_s):.0f} s {side} the database's: set both by one source (NTP)")
+
+
+async def _leap(database: "db.Database") -> Sequence[Finding]:
+    """Say it where nothing is forgotten because our clock leapt ahead, or because nobody looked at it for days."""
+    from hongyan import leap
+
+    until = await leap.rests_until(database)
+    if until is None:
+        return []
+    why = "it went on by more than a day at once, or nothing ran for so long"
+    return [
+        Finding("retention", True, f"nothing is deleted for its age until {until:%Y-%m-%d %H:%M} UTC: {why}")
+    ]
 
 
 MIGRATED_SQL: LiteralString = "SELECT to_regclass('migration') IS NOT NULL AS migrated"

@@ -14,7 +14,7 @@ from typing import Any, Final, LiteralString
 import msgspec
 import structlog
 
-from hongyan import db, mail
+from hongyan import db, leap, mail
 from hongyan.control import deliveries
 from hongyan.control.deliveries import Round
 from hongyan.egress import Egress
@@ -200,7 +200,8 @@ DELETE FROM announcement WHERE created_at < now() - make_interval(secs => $1::fl
 async def _keep_forgetting(database: db.Database) -> None:
     while True:
         try:
-            await database.execute(FORGET_SQL, KEEP_S, FORGET_MAX)
+            if await leap.believed(database):
+                await database.execute(FORGET_SQL, KEEP_S, FORGET_MAX)
         except db.Unavailable as error:
             log.warning("announcements.not_forgotten", error=type(error).__name__)
         await asyncio.sleep(FORGET_GAP_S)

@@ -5,13 +5,14 @@ advisory lock lets one process at a time do it.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from hongyan import clock, db
+from hongyan import clock, db, leap
 from hongyan.control import alarms, filings, packages, qualifications
 
 log = structlog.get_logger()
@@ -25,12 +26,16 @@ TOPIC: Final = "control"
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do now and then. `work` returns how much it did; a full `batch` means there may be more."""
+    """Something to do now and then. `work` returns how much it did; a full `batch` means there may be more.
+
+    `forgets`: it takes away what nobody can give back, and waits while the clock may be wrong.
+    """
 
     work: Callable[[db.Tx], Awaitable[int]]
     gap_s: float
     batch: int
     changes: bool  # the plane flies by what it does
+    forgets: bool = False
 
 
 async def lapse_filings(tx: db.Tx) -> int:
@@ -47,9 +52,9 @@ async def forget_alarms(tx: db.Tx) -> int:
 
 DUTIES: Final = (
     Duty(lapse_filings, 60, 1, changes=True),
-    Duty(lapse_packages, 60, packages.LAPSES_MAX, changes=False),
+    Duty(lapse_packages, 60, packages.LAPSES_MAX, changes=False, forgets=True),
     Duty(qualifications.lapse, 600, qualifications.LAPSES_MAX, changes=True),
-    Duty(forget_alarms, 3_600, alarms.FORGET_MAX, changes=False),
+    Duty(forget_alarms, 3_600, alarms.FORGET_MAX, changes=False, forgets=True),
 )
 
 
@@ -58,8 +63,8 @@ async def run(database: db.Database) -> None:
     due_s = dict.fromkeys(DUTIES, 0.0)
     while True:
         for number, duty in enumerate(DUTIES):
-            if clock.now_s() >= due_s[duty]:
-                due_s[duty] = clock.now_s() + duty.gap_s
+            if time.monotonic() >= due_s[duty]:
+                due_s[duty] = time.monotonic() + duty.gap_s
                 await _perform(database, duty, number)
         await asyncio.sleep(GAP_S)
 
@@ -68,6 +73,8 @@ async def _perform(database: db.Database, duty: Duty, number: int) -> None:
     """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn."""
     name = duty.work.__name__
     try:
+        if duty.forgets and not await leap.believed(database):
+            return
         for _ in range(ROUNDS_MAX):
             async with asyncio.timeout(WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", LOCK, number):

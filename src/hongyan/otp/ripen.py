@@ -7,6 +7,7 @@ Any number of clerks may do it at once: each takes rows that no other has in han
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Final, LiteralString
 
 import structlog
 
-from hongyan import clock, db
+from hongyan import clock, db, leap
 from hongyan.otp import conversions, funnel, limits, meter, pumping, wards, withheld
 from hongyan.otp.conversions import Outcome
 from hongyan.otp.funnel import Passage, Place, Step
@@ -50,8 +51,8 @@ async def run(database: db.Database, vault: Vault) -> None:
         if await _any_due(database):
             for duty in OFTEN:  # each leaves something to the next
                 await _perform(database, vault, duty)
-        if clock.now_s() >= forget_at_s:
-            forget_at_s = clock.now_s() + FORGET_GAP_S
+        if time.monotonic() >= forget_at_s:
+            forget_at_s = time.monotonic() + FORGET_GAP_S
             for duty in SELDOM:
                 await _perform(database, vault, duty)
         await asyncio.sleep(GAP_S)
@@ -82,6 +83,8 @@ async def _perform(database: db.Database, vault: Vault, duty: Duty) -> None:
     """Do one duty until nothing is left. A failure waits for the next turn."""
     name = duty.__name__
     try:
+        if duty is forget and not await leap.believed(database):
+            return
         for _ in range(ROUNDS_MAX):
             async with asyncio.timeout(WAIT_S), database.transaction() as tx:
                 rows = await duty(tx, vault, clock.now_s())

@@ -167,7 +167,7 @@ class Acceptor:
             try:
                 cleared = guard.check(draft, key, snapshot, self._settings, now_s)
                 row = Row(entry, index, key, draft, cleared)
-                self._ask_purse(key, row.cleared, now_s)
+                self._ask_purse(key, row.cleared)
                 row.id = ids[index] if ids else self._ids.make()
                 self._complete(row, now_s)
                 rows.append(row)
@@ -181,9 +181,9 @@ class Acceptor:
                 )
         return rows
 
-    def _ask_purse(self, key: Key, cleared: guard.Cleared, now_s: float) -> None:
+    def _ask_purse(self, key: Key, cleared: guard.Cleared) -> None:
         until_s, price_micro = self._broke.get(key.tenant.id, (0.0, 0))
-        if now_s < until_s and cleared.price_micro >= price_micro:
+        if until_s and time.monotonic() < until_s and cleared.price_micro >= price_micro:
             raise Refusal(Code.ACCOUNT_BALANCE_INSUFFICIENT)
 
     def _complete(self, row: Row, now_s: float) -> None:
@@ -378,7 +378,7 @@ class Acceptor:
         if enough and await self._try_again(tx, rows, shard):
             return
         if len(rows) == 1:
-            self._broke[rows[0].key.tenant.id] = (clock.now_s() + BROKE_S, rows[0].cleared.price_micro)
+            self._broke[rows[0].key.tenant.id] = (time.monotonic() + BROKE_S, rows[0].cleared.price_micro)
         await self._halve(tx, rows, shard, Refusal(Code.ACCOUNT_BALANCE_INSUFFICIENT))
 
     async def _store(self, tx: db.Tx, rows: Sequence[Row], shard: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ were joined a moment ago (width > 0) or that this text was seen a moment ago (wi
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -166,8 +167,8 @@ class Desk:
             self._wake.clear()
             try:
                 await self.store()
-                if clock.now_s() >= overdue_at_s:
-                    overdue_at_s = clock.now_s() + OVERDUE_GAP_S
+                if time.monotonic() >= overdue_at_s:
+                    overdue_at_s = time.monotonic() + OVERDUE_GAP_S
                     await self.join_overdue()
             except db.Unavailable as error:
                 log.warning("inbound.database_lost", error=type(error).__name__, waiting=len(self._waiting))

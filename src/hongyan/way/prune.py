@@ -11,6 +11,7 @@ How many days are kept is retention's to say; it also takes texts away before th
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -19,7 +20,7 @@ from uuid import UUID
 
 import structlog
 
-from hongyan import clock, db
+from hongyan import clock, db, leap
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
@@ -57,11 +58,15 @@ SHARD: Final = 0  # of balances and tallies
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do now and then. `work` returns how many rows it took; a full `batch` means there may be more."""
+    """Something to do now and then. `work` returns how many rows it took; a full `batch` means there may be more.
+
+    `forgets`: it takes away what was kept for a day or longer, and waits while the clock may be wrong (leap.py).
+    """
 
     work: Callable[[db.Tx, Settings, datetime], Awaitable[int]]
     gap_s: float
     batch: int
+    forgets: bool = False
 
     @property
     def name(self) -> str:
@@ -74,9 +79,9 @@ async def run(database: db.Database, settings: Settings, vault: Vault | None = N
     due_s = dict.fromkeys(duties, 0.0)
     while True:
         for number, duty in enumerate(duties):
-            if clock.now_s() >= due_s[duty]:
+            if time.monotonic() >= due_s[duty]:  # which nobody sets ahead and back again
                 took_s = await _perform(database, settings, duty, number)
-                due_s[duty] = clock.now_s() + max(duty.gap_s, min(RESTS * took_s, REST_S_MAX))
+                due_s[duty] = time.monotonic() + max(duty.gap_s, min(RESTS * took_s, REST_S_MAX))
         await asyncio.sleep(min(duty.gap_s for duty in duties))
 
 
@@ -86,8 +91,10 @@ async def _perform(database: db.Database, settings: Settings, duty: Duty, number
     Returns how many seconds it took to see that nothing is left; 0 where something may be.
     """
     try:
+        if duty.forgets and not await leap.believed(database):
+            return 0.0
         for _ in range(ROUNDS_MAX):
-            begun_s = clock.now_s()
+            begun_s = time.monotonic()
             async with asyncio.timeout(DUTY_WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", PRUNE_LOCK, number):
                     return 0.0
@@ -95,7 +102,7 @@ async def _perform(database: db.Database, settings: Settings, duty: Duty, number
             if rows:
                 log.info("prune.done", duty=duty.name, rows=rows)
             if rows < duty.batch:
-                return clock.now_s() - begun_s
+                return time.monotonic() - begun_s
     except db.Unavailable as error:
         log.warning("prune.database_lost", duty=duty.name, error=type(error).__name__)
     except Exception:
@@ -605,7 +612,7 @@ def text_duties(vault: Vault) -> Sequence[Duty]:
     async def fade_texts(tx: db.Tx, settings: Settings, now: datetime) -> int:
         return await retention.fade(tx, vault, settings, now)
 
-    return (Duty(fade_texts, 60, retention.SLICE_MAX),)
+    return (Duty(fade_texts, 60, retention.SLICE_MAX, forgets=True),)
 
 
 DUTIES: Final = (
@@ -614,23 +621,23 @@ DUTIES: Final = (
     Duty(expire_waiting, 30, BATCH_MAX),
     Duty(expire_held, 30, BATCH_MAX),
     Duty(give_up_overdue, 60, BATCH_MAX),
-    Duty(forget_given_up, 600, BATCH_MAX),
+    Duty(forget_given_up, 600, BATCH_MAX, forgets=True),
     Duty(close_forgotten, 3_600, BATCH_MAX),
-    Duty(give_up_notices, 60, owing.GIVE_UP_MAX),
-    Duty(forget_posted, 60, posted.FORGET_MAX),
+    Duty(give_up_notices, 60, owing.GIVE_UP_MAX, forgets=True),
+    Duty(forget_posted, 60, posted.FORGET_MAX, forgets=True),
     Duty(roll_up, 60, rollup.HOURS_MAX),
     Duty(delete_early_reports, 60, ROWS_MAX),
     Duty(delete_nonces, 60, ROWS_MAX),
-    Duty(delete_idempotency, 60, ROWS_MAX),
+    Duty(delete_idempotency, 60, ROWS_MAX, forgets=True),
     Duty(delete_inbound_marks, 60, ROWS_MAX),
     Duty(delete_frequencies, 60, ROWS_MAX),
-    Duty(delete_decisions, 3_600, ROWS_MAX),
+    Duty(delete_decisions, 3_600, ROWS_MAX, forgets=True),
     Duty(delete_gateways, 3_600, ROWS_MAX),
-    Duty(drop_old_days, 3_600, ROWS_MAX),
-    Duty(delete_consents, 3_600, BATCH_MAX),
-    Duty(delete_complaints, 3_600, ROWS_MAX),
+    Duty(drop_old_days, 3_600, ROWS_MAX, forgets=True),
+    Duty(delete_consents, 3_600, BATCH_MAX, forgets=True),
+    Duty(delete_complaints, 3_600, ROWS_MAX, forgets=True),
     Duty(delete_sign_ins, 600, ROWS_MAX),
     Duty(delete_attempts, 60, ROWS_MAX),
-    Duty(delete_invitations, 3_600, ROWS_MAX),
+    Duty(delete_invitations, 3_600, ROWS_MAX, forgets=True),
     Duty(delete_challenges, 60, ROWS_MAX),
 )
