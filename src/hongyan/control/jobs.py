@@ -524,13 +524,15 @@ class Runner:
 
 
 # Whose tenant has the fewest under way comes first, so that one tenant's queue is not everybody's.
+# A lease of more than ten minutes was given by a clock that was ahead, and was set back since: it is over.
 CLAIM_SQL: LiteralString = """
 WITH busy AS MATERIALIZED (
     SELECT tenant_id, count(*) AS jobs FROM job
-     WHERE state = 'running' AND lease_until >= now() GROUP BY tenant_id
+     WHERE state = 'running' AND lease_until BETWEEN now() AND now() + interval '10 minutes' GROUP BY tenant_id
 ), due AS (
     SELECT j.id FROM job j LEFT JOIN busy b ON b.tenant_id = j.tenant_id
-     WHERE j.state IN ('waiting', 'running') AND (j.state = 'waiting' OR j.lease_until < now())
+     WHERE j.state IN ('waiting', 'running')
+       AND (j.state = 'waiting' OR NOT j.lease_until BETWEEN now() AND now() + interval '10 minutes')
        AND j.kind = ANY($1::text[]) AND coalesce(b.jobs, 0) < $4
      ORDER BY coalesce(b.jobs, 0), j.id LIMIT 1 FOR UPDATE OF j SKIP LOCKED
 )

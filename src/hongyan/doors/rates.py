@@ -20,6 +20,7 @@ from hongyan.way.snapshot import Key
 
 LEASE_S: Final = 0.05  # tokens taken ahead are worth this long, and lapse after it
 SAVED_S: Final = 1.0  # how much unused time a key may save up, what is leased included
+AHEAD_S: Final = 60.0  # far more than next_at ever is
 
 
 class Rates:
@@ -57,7 +58,7 @@ class Rates:
             if fresh:
                 await tx.execute(ROW_SQL, fresh)
             bursts = [SAVED_S - LEASE_S if rate * LEASE_S >= 1 else SAVED_S for rate in rates]
-            rows = await tx.fetch(LEASE_SQL, ids, rates, tokens, bursts)
+            rows = await tx.fetch(LEASE_SQL, ids, rates, tokens, bursts, AHEAD_S)
         told: list[Told] = []
         for row in rows:
             key_id = row["key_id"]
@@ -92,10 +93,12 @@ ROW_SQL: LiteralString = """
 INSERT INTO key_rate (key_id, next_at) SELECT key_id, now() FROM unnest($1::int[]) u(key_id)
     ON CONFLICT DO NOTHING
 """
+# Further ahead than AHEAD_S it was written by a clock that was set back since, and says nothing.
 # The commit need not be durable: next_at is at most a second ahead, and a server that crashed is away longer.
 LEASE_SQL: LiteralString = """
 WITH held AS (
-    SELECT k.key_id, u.rate, u.wanted, u.burst_s, clock_timestamp() AS now_at, k.next_at
+    SELECT k.key_id, u.rate, u.wanted, u.burst_s, clock_timestamp() AS now_at,
+           CASE WHEN k.next_at < clock_timestamp() + make_interval(secs => $5) THEN k.next_at END AS next_at
       FROM key_rate k
       JOIN unnest($1::int[], $2::int[], $3::int[], $4::float8[]) u(key_id, rate, wanted, burst_s)
         ON u.key_id = k.key_id

@@ -100,9 +100,10 @@ class Sessions:
                 self._left.difference_update(left)
 
 
+# A door that was seen in a time to come was so by a clock that was set back since.
 OTHERS_SQL: LiteralString = """
 SELECT coalesce(sum(count), 0)::int FROM login_session
- WHERE login_id = $1 AND door <> $2 AND seen_at > now() - make_interval(secs => $3)
+ WHERE login_id = $1 AND door <> $2 AND seen_at > now() - make_interval(secs => $3) AND seen_at < now() + interval '1 minute'
 """
 HOLD_SQL: LiteralString = """
 INSERT INTO login_session (login_id, door, count)

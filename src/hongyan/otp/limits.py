@@ -22,6 +22,9 @@ KEEP_MS: Final = policies.FAILURES_WITHIN_S * 1_000
 HITS_MAX: Final = 128  # of a number or device: above every limit a policy may set
 ADDRESS_HITS_MAX: Final = 10_000  # the largest limit of an address
 FAILURES_KEPT: Final = 64  # more than count
+AHEAD_S: Final = (
+    60  # what is of a later time was written by a clock that was set back since, and does not count
+)
 
 
 class Window(NamedTuple):
@@ -162,10 +165,11 @@ class Held:
         locked = sorted(set(shared))
         await tx.execute(LOCK_SQL, locked, _day(now_s))
         rows = await tx.fetch(ROWS_SQL, [*{*locked, *own}])
+        latest_ms = (now_s + AHEAD_S) * 1_000
         return cls(
             {
                 row["key"]: Row(
-                    row["hits"],
+                    [at_ms for at_ms in row["hits"] if at_ms <= latest_ms],
                     row["failures"],
                     row["last_id"],
                     0.0 if row["proved_at"] is None else row["proved_at"].timestamp(),

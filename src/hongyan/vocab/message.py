@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from random import Random
-from typing import NewType
+from typing import Final, NewType
 
 TenantId = NewType("TenantId", int)
 AppId = NewType("AppId", int)
@@ -84,6 +84,11 @@ def fold(parts: Iterable[Status]) -> Status:
     return max(statuses, key=lambda status: status.number)
 
 
+STEP_BACK: Final = (
+    60_000 * 4096
+)  # a clock that was set back by a minute or more was wrong, and ids go back with it
+
+
 class MessageIds:
     """Make UUIDv7 ids (RFC 9562 §5.7), rising within the process, so that a day's rows lie together."""
 
@@ -99,7 +104,7 @@ class MessageIds:
     def make(self) -> MessageId:
         """Return the next id: 48 bit milliseconds, 12 bit counter in the millisecond, 62 random bits."""
         stamp = time.time_ns() * 4096 // 1_000_000  # ms * 4096: the fraction fills rand_a (method 3)
-        if stamp <= self._last:
+        if stamp <= self._last and self._last - stamp < STEP_BACK:
             stamp = self._last + 1
         self._last = stamp
         random = self._bits(62)

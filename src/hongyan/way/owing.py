@@ -50,14 +50,15 @@ SELECT n.id, n.tenant_id, n.app_id, n.kind, n.message_id, n.status, n.cause, n.c
 
 # Each app is looked at by itself through the index, so a million rows of one cost the others nothing. The
 # low-water id spares the index entries of rows long deleted but not yet vacuumed.
+# Nobody waits for longer than an hour, nor leases for longer: what lies further ahead is of a clock that was set back since.
 CLAIM_SQL: LiteralString = (
     """
 WITH due AS MATERIALIZED (
     SELECT n.id FROM unnest($1::int[], $2::int[]) AS app (id, room)
      CROSS JOIN LATERAL (
            SELECT id FROM notice
-            WHERE app_id = app.id AND id >= $4 AND due_at <= now()
-              AND (lease_until IS NULL OR lease_until <= now())
+            WHERE app_id = app.id AND id >= $4 AND (due_at <= now() OR due_at > now() + interval '2 hours')
+              AND (lease_until IS NULL OR lease_until <= now() OR lease_until > now() + interval '2 hours')
             ORDER BY id LIMIT app.room FOR UPDATE SKIP LOCKED) n
      LIMIT $3
 ), taken AS (
@@ -228,7 +229,7 @@ PULL_SQL: LiteralString = (
 WITH free AS MATERIALIZED (
     SELECT id FROM notice
      WHERE app_id = $1
-       AND (lease_until IS NULL OR lease_until <= now()
+       AND (lease_until IS NULL OR lease_until <= now() OR lease_until > now() + interval '2 hours'
             OR lease IS NULL AND NOT EXISTS (SELECT FROM webhook WHERE webhook.app_id = $1 AND active))
      ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 ), taken AS (

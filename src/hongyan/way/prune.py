@@ -1,8 +1,8 @@
 """Forget on time, and let nothing stay open: overdue to unknown, dead gateways' rows to the others, old rows away.
 
 Writes: submitted, message, outbox, notice, balance, ledger, tally, tally_touched, early_report, inbound, inbound_part, nonce,
-idempotency, frequency, decision, gateway, consent, complaint, sign_in, sign_in_attempt, invitation, challenge_used; and makes and
-drops the day partitions of message.
+idempotency, frequency, decision, gateway, session_lease, webhook_health, consent, complaint, sign_in, sign_in_attempt, invitation,
+challenge_used; and makes and drops the day partitions of message.
 Entry points: run(), the clerk's loop; stand_ready(), before a process takes anything; each duty by its name.
 Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
 do it. Surprises: a part given up keeps its `submitted` row (state 2) for late_report_keep_s, because a late report
@@ -24,8 +24,8 @@ from hongyan import clock, db, leap
 from hongyan.settings import Settings
 from hongyan.vault import Vault
 from hongyan.vocab.cause import CAUSES, Cause
-from hongyan.vocab.message import Status
-from hongyan.way import drop, owing, pages, posted, retention, rollup
+from hongyan.vocab.message import Status, first_id_at
+from hongyan.way import drop, notify, owing, pages, posted, retention, rollup
 from hongyan.way.days import Day, day_at, day_on
 from hongyan.way.drop import Dropped
 from hongyan.way.inbound import REPEAT_S
@@ -52,6 +52,7 @@ ATTEMPT_KEEP_S: Final = 7_200  # longer than anybody waits for the next
 INVITATION_KEEP_S: Final = 30 * 86_400  # after it ended
 FREQUENCY_PAGES: Final = 200  # of the table, looked at a turn: some 15,000 numbers
 FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
+AHEAD_S: Final = 600  # nobody writes a time so far ahead, unless his clock is
 FREQUENCY_EPOCH_S: Final = 1_577_836_800  # 2020: what hits count from
 SHARD: Final = 0  # of balances and tallies
 
@@ -465,17 +466,18 @@ async def _delete(tx: db.Tx, sql: LiteralString, before: datetime | UUID) -> int
     return len(await tx.fetch(sql, before, ROWS_MAX))
 
 
-# It has a row for every number written to.
+# It has a row for every number written to. What is of a time to come was written by a clock that was set back since.
 FREQUENCY_SQL: LiteralString = """
-DELETE FROM frequency WHERE ctid >= $1 AND ctid < $2 AND hits[array_upper(hits, 1)] >> 32 < $3 RETURNING 1
+DELETE FROM frequency
+ WHERE ctid >= $1 AND ctid < $2 AND NOT hits[array_upper(hits, 1)] >> 32 BETWEEN $3 AND $4 RETURNING 1
 """
 
 
 async def delete_frequencies(tx: db.Tx, _settings: Settings, now: datetime) -> int:
     """Forget numbers that nobody wrote to for a day, on some pages of the table."""
-    oldest = int(now.timestamp()) - FREQUENCY_EPOCH_S - FREQUENCY_DAY_S
+    now_s = int(now.timestamp()) - FREQUENCY_EPOCH_S
     slice_ = await pages.some_pages(tx.fetch, "frequency", FREQUENCY_PAGES)
-    return len(await tx.fetch(FREQUENCY_SQL, *slice_, oldest))
+    return len(await tx.fetch(FREQUENCY_SQL, *slice_, now_s - FREQUENCY_DAY_S, now_s + AHEAD_S))
 
 
 async def give_up_notices(tx: db.Tx, settings: Settings, _now: datetime) -> int:
@@ -486,6 +488,55 @@ async def give_up_notices(tx: db.Tx, settings: Settings, _now: datetime) -> int:
 async def forget_posted(tx: db.Tx, _settings: Settings, now: datetime) -> int:
     """Forget what was posted to webhooks a week ago, and more of an app than is kept."""
     return await posted.forget(tx, now)
+
+
+# ---- what a clock wrote that was ahead, and was set back since
+
+# Nobody leases or waits for as long as $1, and no endpoint rests for longer than $2: else they would until the time comes again.
+AHEAD_SQL: LiteralString = """
+WITH gateways AS (
+    UPDATE gateway SET seen_at = now() WHERE seen_at > now() + $1 RETURNING 1
+), sessions AS (
+    UPDATE session_lease SET until = now() WHERE until > now() + $1 RETURNING 1
+), endpoints AS (
+    UPDATE webhook_health SET paused_until = now() WHERE paused_until > now() + $2 RETURNING 1
+), attempts AS (
+    DELETE FROM sign_in_attempt WHERE last_at > now() + $1 RETURNING 1
+)
+SELECT (SELECT count(*) FROM gateways) + (SELECT count(*) FROM sessions) + (SELECT count(*) FROM endpoints)
+     + (SELECT count(*) FROM attempts)
+"""
+# What was accepted then and is to leave at once is due in a time to come; its id says so. What its sender has put off is
+# due when he said. A message that waited while the clock was ahead may be due after all that can be said.
+QUEUED_AHEAD_SQL: LiteralString = """
+WITH ahead AS MATERIALIZED (
+    SELECT x.tenant_id, x.id FROM tenant t CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM outbox WHERE tenant_id = t.id AND id >= $1 ORDER BY id LIMIT $2) x
+     UNION
+    SELECT x.tenant_id, x.id FROM tenant t CROSS JOIN generate_series(0, 2) AS lane CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM outbox
+         WHERE owner = 0 AND tenant_id = t.id AND outbox.lane = lane.lane AND due_at > $3 AND due_at < 'infinity'
+         ORDER BY due_at LIMIT $2) x
+), found AS MATERIALIZED (
+    SELECT m.tenant_id, m.id, m.expires_at - m.due_at AS validity
+      FROM ahead a CROSS JOIN LATERAL (
+        SELECT tenant_id, id, due_at, accepted_at, expires_at FROM message WHERE tenant_id = a.tenant_id AND id = a.id LIMIT 1) m
+     WHERE m.due_at = m.accepted_at
+)
+UPDATE outbox o SET due_at = now(), expires_at = least(o.expires_at, now() + f.validity)
+  FROM found f
+ WHERE o.tenant_id = f.tenant_id AND o.id = f.id AND o.due_at > now() AND o.due_at < 'infinity'
+RETURNING 1
+"""
+
+
+async def bring_back(tx: db.Tx, _settings: Settings, now: datetime) -> int:
+    """Let nothing wait for a time that a clock was ahead by."""
+    await tx.execute("SET LOCAL lock_timeout = '2s'")
+    ahead = timedelta(seconds=AHEAD_S)
+    brought: int = await tx.fetchval(AHEAD_SQL, ahead, ahead + timedelta(seconds=notify.GONE_PAUSE_S))
+    first, beyond = first_id_at((now + ahead).timestamp()), now + timedelta(days=BACKSTOP_DAYS)
+    return brought + len(await tx.fetch(QUEUED_AHEAD_SQL, first, BATCH_MAX, beyond))
 
 
 # ---- days
@@ -617,6 +668,7 @@ def text_duties(vault: Vault) -> Sequence[Duty]:
 
 DUTIES: Final = (
     Duty(make_partitions, 3_600, ROWS_MAX),
+    Duty(bring_back, 60, BATCH_MAX),
     Duty(release_left_behind, 5, ROWS_MAX),
     Duty(expire_waiting, 30, BATCH_MAX),
     Duty(expire_held, 30, BATCH_MAX),
