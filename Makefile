@@ -34,7 +34,7 @@ run: .venv/.run ## Set up, start everything with a demo tenant and a simulated o
 
 # More workers than cores: most tests wait as long as they compute. Who runs what: tests/spread.py.
 test: .venv/.dev .venv/.console ## Set up and run all tests on two cores
-	@exec $(PY) -m pytest -n 3 $(ARGS)
+	@exec $(PY) -m pytest -n 4 $(ARGS)
 
 check: .venv/.dev $(TYPED) ## Check format, lint and types
 	@$(PY) -m ruff format --check .

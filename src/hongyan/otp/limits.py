@@ -22,9 +22,7 @@ KEEP_MS: Final = policies.FAILURES_WITHIN_S * 1_000
 HITS_MAX: Final = 128  # of a number or device: above every limit a policy may set
 ADDRESS_HITS_MAX: Final = 10_000  # the largest limit of an address
 FAILURES_KEPT: Final = 64  # more than count
-AHEAD_S: Final = (
-    60  # what is of a later time was written by a clock that was set back since, and does not count
-)
+AHEAD_S: Final = 60  # a hit further ahead was written by a clock that was set back since
 
 
 class Window(NamedTuple):
