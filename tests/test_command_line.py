@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -401,6 +402,20 @@ def test_help_names_every_command_and_every_behaviour_of_the_simulator(hongyan: 
     for name in ("run", "migrate", "check", "send", "trace", "simulate", "backup", "restore", "opt-outs"):
         assert re.search(rf"\b{name}\b", told)
     assert "report_delay_s" in hongyan.must("simulate", "--options").out
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "gbk"])
+def test_a_terminal_that_has_not_all_characters_is_written_to(
+    shop: Terminal, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    shop.must("tenants", "create", "雁✓")
+    said = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, encoding, write_through=True))
+    for words in (["--help"], ["tenants", "list"]):
+        with pytest.raises(SystemExit) as ended:
+            __main__.main(words)
+        assert not ended.value.code
+    assert "\\u2713" in said.getvalue().decode(encoding)
 
 
 # ─── check ────────────────────────────────────────────────────────────────────────────────────────────────

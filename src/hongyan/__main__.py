@@ -6,6 +6,7 @@ of a second, those of the platform's processes too. Errors that a person can do 
 stderr and exit code 1; the rest are our bugs and keep their traceback.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -103,6 +104,8 @@ def _command(word: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (sys.argv unless others are given) and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a Latin-1 terminal has no 鸿雁
     words = sys.argv[1:] if arguments is None else arguments
     try:
         command = _command(words[0] if words else "")
