@@ -19,7 +19,7 @@ from hongyan.way.tick import Heard
 
 PARK_SQL: LiteralString = """
 INSERT INTO early_report (channel_id, upstream_id, status, cause, code, at, phone_index, candidates)
-SELECT p.channel_id, p.upstream_id, p.status, p.cause, p.code, to_timestamp(p.at_ms / 1000.0), p.phone_index,
+SELECT p.channel_id, p.upstream_id, p.status, p.cause, p.code, to_timestamp(p.at_ms::float8 / 1000), p.phone_index,
        ARRAY(SELECT jsonb_array_elements_text(p.candidates))
   FROM unnest($1::int[], $2::text[], $3::smallint[], $4::smallint[], $5::text[], $6::bigint[], $7::bytea[], $8::jsonb[])
     AS p(channel_id, upstream_id, status, cause, code, at_ms, phone_index, candidates)

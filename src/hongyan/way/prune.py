@@ -252,7 +252,7 @@ WITH old AS (
     SELECT tenant_id, message_id, sum(cost_micro)::bigint AS cost_micro,
            jsonb_agg(jsonb_build_array(
                attempt, part_index, channel_id, coalesce(upstream_raw, upstream_id),
-               (extract(epoch FROM sent_at) * 1000)::bigint, (extract(epoch FROM acked_at) * 1000)::bigint, NULL,
+               (date_part('epoch', sent_at) * 1000)::bigint, (date_part('epoch', acked_at) * 1000)::bigint, NULL,
                2, $3::smallint, '', decision)) AS attempts
       FROM gone GROUP BY tenant_id, message_id
 ), moved AS (

@@ -32,7 +32,7 @@ class Maybe(msgspec.Struct, frozen=True, gc=False):
 MAYBE_SQL: LiteralString = """
 INSERT INTO submitted (channel_id, upstream_id, tenant_id, message_id, part_index, attempt, sent_at, cost_micro, decision,
                        phone_index, state)
-SELECT u.channel_id, u.upstream_id, u.tenant_id, u.message_id, u.part_index, u.attempt, to_timestamp(u.sent_ms / 1000.0),
+SELECT u.channel_id, u.upstream_id, u.tenant_id, u.message_id, u.part_index, u.attempt, to_timestamp(u.sent_ms::float8 / 1000),
        u.cost_micro, u.decision, u.phone_index, 1
   FROM unnest($1::int[], $2::text[], $3::int[], $4::uuid[], $5::smallint[], $6::smallint[], $7::bigint[], $8::bigint[],
               $9::bigint[], $10::bytea[])
