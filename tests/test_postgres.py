@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,28 @@ async def test_what_was_committed_is_there_after_kill_9_of_the_server(server: Se
     server.start(tell=heard.append)
     assert await ask(server, "SELECT count(*) FROM kept") == 100_000
     assert any("automatic recovery" in line for line in heard)
+
+
+async def test_a_start_that_nobody_waits_for_any_more_ends_and_loses_nothing(server: Server) -> None:
+    server.start()
+    await ask(server, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    await server.died()
+    with pytest.raises(postgres.StartGivenUpError):
+        server.start(given_up=lambda: True)
+    assert not server.is_alive()
+    assert working_in(server.data) == []
+    server.start()
+    assert await ask(server, "SELECT count(*) FROM t") == 1000
+
+
+def working_in(folder: Path) -> list[Path]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            found += [process] if process.readlink() == folder else []
+    return found
 
 
 async def test_a_backend_that_outlives_its_server_does_not_stop_the_next_start(server: Server) -> None:

@@ -79,6 +79,10 @@ class ServerFailedError(PostgresError):
     """The server ended or fell silent while it was to start."""
 
 
+class StartGivenUpError(PostgresError):
+    """Nobody waits for the server any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Binaries:
     """PostgreSQL's programs of one version."""
@@ -172,12 +176,18 @@ class Server:
                 os.close(process)
         return self._child.wait()
 
-    def start(self, wait_s: float = 60.0, tell: Tell = lambda _line: None) -> None:
+    def start(
+        self,
+        wait_s: float = 60.0,
+        tell: Tell = lambda _line: None,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Start the server, the first time make its cluster, and return once it answers.
 
         `wait_s` bounds the server's silence, not the start: recovery of much WAL may take long, and is waited
         for as long as the server reports progress (each line goes to `tell`). Called again after the server
-        or its keeper was killed, it recovers. Raises a PostgresError that says what to do.
+        or its keeper was killed, it recovers. Once it is `given_up`, that ends; what is recovered by then need not
+        be again. Raises a PostgresError that says what to do, or StartGivenUpError.
         """
         if self.is_alive():
             return
@@ -185,7 +195,7 @@ class Server:
         try:
             binaries = self._prepare(wait_s, tell)
             self._spawn(binaries)
-            self._wait_until_ready(wait_s, tell)
+            self._wait_until_ready(wait_s, tell, given_up)
         except BaseException as error:
             self.stop(wait_s=ABORT_WAIT_S)
             if isinstance(error, OSError):
@@ -427,7 +437,7 @@ class Server:
         finally:
             os.close(log)
 
-    def _wait_until_ready(self, wait_s: float, tell: Tell) -> None:
+    def _wait_until_ready(self, wait_s: float, tell: Tell, given_up: Callable[[], bool]) -> None:
         said: list[str] = []
         silent_since_s = time.monotonic()
         while not self._is_ready():
@@ -438,6 +448,8 @@ class Server:
                     tell(line)
             if not self.is_alive():
                 raise _explain([*said, *self._new_log_lines()], "postgres", self.folder)
+            if given_up():
+                raise StartGivenUpError("PostgreSQL was stopped before it answered")
             if time.monotonic() - silent_since_s > wait_s:
                 raise ServerFailedError(
                     f"PostgreSQL does not answer and has said nothing for {wait_s:.0f} s; its log: {self.log}"

@@ -157,9 +157,11 @@ class Supervisor:
         *,
         quiet: bool,
         extra: Mapping[str, Sequence[str]] = {},
+        given_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._tell = tell
+        self._given_up = given_up  # while the database starts; later the end of running() stops all
         self._quiet = quiet
         self._server = None if settings.database_url else postgres.Server(settings.state_dir)
         self.dsn = settings.database_url or (self._server.dsn if self._server else "")
@@ -212,7 +214,7 @@ class Supervisor:
         """Start everything; while this lasts, what dies is started again. Stops everything at the end."""
         try:
             if self._server is not None:
-                await asyncio.to_thread(self._server.start, DATABASE_START_S, self._tell)
+                await asyncio.to_thread(self._server.start, DATABASE_START_S, self._tell, self._given_up)
             # Once, here: what is wrong with the database or the master key, no restart of a child mends.
             async with open_database(replace(self._settings, database_url=self.dsn)) as database:
                 await open_vault(database, self._settings)
@@ -316,13 +318,14 @@ async def supervise(settings: Settings, *, demo: bool = False) -> None:
         await _unless(stop, _demand_address(settings, taken))
         if stop.is_set():
             return
-    supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra)
-    async with supervisor.running():
-        if demo:
-            await _unless(stop, _show(replace(settings, database_url=supervisor.dsn), port))
-        await stop.wait()
-        if demo:
-            _say("Stopping …")
+    supervisor = Supervisor(settings, settings.layout, tell, quiet=demo, extra=extra, given_up=stop.is_set)
+    with contextlib.suppress(postgres.StartGivenUpError):  # `stop` is set
+        async with supervisor.running():
+            if demo:
+                await _unless(stop, _show(replace(settings, database_url=supervisor.dsn), port))
+            await stop.wait()
+            if demo:
+                _say("Stopping …")
 
 
 async def _demand_address(settings: Settings, tell: Tell) -> None:
