@@ -55,7 +55,6 @@ def run(settings: Settings, roles: Sequence[str], parent: int = 0) -> None:
     """Be one process with these roles. `parent`: the supervisor that it ends with."""
     import uvloop
 
-    gc.disable()  # until all is loaded: nothing of it is to be thrown away, and to look costs a seventh of the start
     uvloop.run(work(settings, roles, parent))
 
 
