@@ -186,8 +186,8 @@ class Server:
 
         `wait_s` bounds the server's silence, not the start: recovery of much WAL may take long, and is waited
         for as long as the server reports progress (each line goes to `tell`). Called again after the server
-        or its keeper was killed, it recovers. Once it is `given_up`, that ends; what is recovered by then need not
-        be again. Raises a PostgresError that says what to do, or StartGivenUpError.
+        or its keeper was killed, it recovers. Once it is `given_up`, nothing is waited for, and the next start begins
+        anew. Raises a PostgresError that says what to do, or StartGivenUpError.
         """
         if self.is_alive():
             return
