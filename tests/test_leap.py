@@ -66,6 +66,13 @@ async def test_a_clock_that_was_set_back_is_believed_at_once_and_may_leap_again(
         assert await looks(world, hand, *steps) == [True, False, True, True, False, True]
 
 
+async def test_looks_that_overtake_each_other_undo_no_leap(database: str, hand: Hand) -> None:
+    """Each takes its time before it asks, so the later one may be the first to be answered."""
+    async with make.world(database) as world:
+        steps = (MINUTE, YEAR, YEAR - MINUTE, YEAR)
+        assert await looks(world, hand, *steps) == [True, False, False, False]
+
+
 async def test_of_two_processes_with_clocks_a_year_apart_only_the_one_ahead_rests(
     database: str, hand: Hand
 ) -> None:
@@ -188,4 +195,31 @@ async def test_what_is_done_now_and_then_is_done_on_after_a_clock_was_ahead_for_
             done = len(seen)
             while len(seen) < done + 2:
                 await asyncio.sleep(0.01)
+        task.cancel()
+
+
+async def test_a_clock_that_was_set_gives_every_duty_its_turn_at_once(
+    database: str, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After four days of sleep the day has no partition, and an hour without one would leave it without for good."""
+    often, seldom = 0, 0
+
+    async def quick(*_: object) -> int:
+        nonlocal often
+        often += 1
+        return 0
+
+    async def slow(*_: object) -> int:
+        nonlocal seldom
+        seldom += 1
+        return 0
+
+    monkeypatch.setattr(prune, "DUTIES", [prune.Duty(quick, 0.02, 5), prune.Duty(slow, 3_600, 5)])
+    async with make.world(database) as world, asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(prune.run(world.database, SETTINGS))
+        for turn, hand.ahead in enumerate((timedelta(), timedelta(seconds=30), 4 * DAY, timedelta())):
+            before = often
+            while often < before + 3:
+                await asyncio.sleep(0.01)
+            assert seldom == (1, 1, 2, 3)[turn]
         task.cancel()

@@ -17,6 +17,9 @@ log = structlog.get_logger()
 
 LEAP: Final = timedelta(days=1)
 REST: Final = timedelta(days=1)
+APART: Final = timedelta(
+    hours=1
+)  # looks at one moment come in any order, and clocks differ; a leap undone is more
 
 # Several processes look, each by its own clock. Where one of them is wrong it leaps anew each time, and only it rests.
 LOOK_SQL: LiteralString = """
@@ -24,7 +27,7 @@ WITH before AS (SELECT at FROM clock_seen)
 INSERT INTO clock_seen AS c (one, at) VALUES (true, $1)
 ON CONFLICT (one) DO UPDATE
    SET at = EXCLUDED.at,
-       leapt_at = CASE WHEN EXCLUDED.at - c.at > $2 THEN EXCLUDED.at WHEN c.leapt_at <= EXCLUDED.at THEN c.leapt_at END
+       leapt_at = CASE WHEN EXCLUDED.at - c.at > $2 THEN EXCLUDED.at WHEN c.leapt_at - EXCLUDED.at < $3 THEN c.leapt_at END
 RETURNING leapt_at, (SELECT at FROM before) AS before
 """
 
@@ -32,7 +35,7 @@ RETURNING leapt_at, (SELECT at FROM before) AS before
 async def believed(database: db.Database) -> bool:
     """Look at the clock, and say whether it has gone on steadily for long enough to forget by it."""
     now = clock.now()
-    (row,) = await database.fetch(LOOK_SQL, now, LEAP)
+    (row,) = await database.fetch(LOOK_SQL, now, LEAP, APART)
     leapt_at = row["leapt_at"]
     if leapt_at == now:
         log.error(
@@ -42,11 +45,11 @@ async def believed(database: db.Database) -> bool:
 
 
 RESTS_SQL: LiteralString = (
-    "SELECT leapt_at + $1 AS until FROM clock_seen WHERE leapt_at + $1 > $2 AND leapt_at <= $2"
+    "SELECT leapt_at + $1 AS until FROM clock_seen WHERE leapt_at + $1 > $2 AND leapt_at - $2 < $3"
 )
 
 
 async def rests_until(database: db.Database) -> datetime | None:
     """Return until when nothing is forgotten; None: by now it is."""
-    rows = await database.fetch(RESTS_SQL, REST, clock.now())
+    rows = await database.fetch(RESTS_SQL, REST, clock.now(), APART)
     return rows[0]["until"] if rows else None

@@ -73,9 +73,9 @@ async def _perform(database: db.Database, duty: Duty, number: int) -> None:
     """Do one duty until nothing is left, unless another process is at it. A failure waits for the next turn."""
     name = duty.work.__name__
     try:
-        if duty.forgets and not await leap.believed(database):
-            return
         for _ in range(ROUNDS_MAX):
+            if duty.forgets and not await leap.believed(database):
+                return
             async with asyncio.timeout(WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", LOCK, number):
                     return

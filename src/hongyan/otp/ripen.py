@@ -83,9 +83,9 @@ async def _perform(database: db.Database, vault: Vault, duty: Duty) -> None:
     """Do one duty until nothing is left. A failure waits for the next turn."""
     name = duty.__name__
     try:
-        if duty is forget and not await leap.believed(database):
-            return
         for _ in range(ROUNDS_MAX):
+            if duty is forget and not await leap.believed(database):
+                return
             async with asyncio.timeout(WAIT_S), database.transaction() as tx:
                 rows = await duty(tx, vault, clock.now_s())
             if rows < BATCH_MAX:

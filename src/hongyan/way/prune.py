@@ -7,6 +7,7 @@ Entry points: run(), the clerk's loop; stand_ready(), before a process takes any
 Every duty is one bounded transaction that may be cut off and repeated; an advisory lock lets one process at a time
 do it. Surprises: a part given up keeps its `submitted` row (state 2) for late_report_keep_s, because a late report
 still corrects the message; what it cost is only counted when that time is over. Days are UTC and lie in the id.
+Rows of a time to come, written by a clock that was ahead and was set back since, are brought back to the present.
 How many days are kept is retention's to say; it also takes texts away before their rows, among the duties of run().
 """
 
@@ -52,6 +53,7 @@ ATTEMPT_KEEP_S: Final = 7_200  # longer than anybody waits for the next
 INVITATION_KEEP_S: Final = 30 * 86_400  # after it ended
 FREQUENCY_PAGES: Final = 200  # of the table, looked at a turn: some 15,000 numbers
 FREQUENCY_DAY_S: Final = 86_400  # the longest sliding window
+SET_S: Final = 60.0  # a clock that went so far in no time was set, or the machine slept
 AHEAD_S: Final = 600  # nobody writes a time so far ahead, unless his clock is
 FREQUENCY_EPOCH_S: Final = 1_577_836_800  # 2020: what hits count from
 SHARD: Final = 0  # of balances and tallies
@@ -78,7 +80,11 @@ async def run(database: db.Database, settings: Settings, vault: Vault | None = N
     """Do every duty in its turn, until cancelled; with the vault, take texts away as well."""
     duties = (*DUTIES, *text_duties(vault)) if vault else DUTIES
     due_s = dict.fromkeys(duties, 0.0)
+    clocks_apart_s = clock.now_s() - time.monotonic()
     while True:
+        if abs(clock.now_s() - time.monotonic() - clocks_apart_s) > SET_S:  # every duty has its turn at once
+            clocks_apart_s = clock.now_s() - time.monotonic()
+            due_s = dict.fromkeys(duties, 0.0)
         for number, duty in enumerate(duties):
             if time.monotonic() >= due_s[duty]:  # which nobody sets ahead and back again
                 took_s = await _perform(database, settings, duty, number)
@@ -92,9 +98,9 @@ async def _perform(database: db.Database, settings: Settings, duty: Duty, number
     Returns how many seconds it took to see that nothing is left; 0 where something may be.
     """
     try:
-        if duty.forgets and not await leap.believed(database):
-            return 0.0
         for _ in range(ROUNDS_MAX):
+            if duty.forgets and not await leap.believed(database):
+                return 0.0
             begun_s = time.monotonic()
             async with asyncio.timeout(DUTY_WAIT_S), database.transaction() as tx:
                 if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", PRUNE_LOCK, number):
